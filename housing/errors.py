@@ -1,0 +1,118 @@
+"""Every error that this package raises, in one tree.
+
+HousingError
+├── ConfigError              params.yaml, or the environment, is wrong
+├── DataError                a delivery, or a table made from it, is wrong
+├── ModelError               a candidate cannot be trained, loaded or used
+├── PipelineError            DVC's side
+│   ├── GraphError           dvc.yaml, or a file it is made from, is wrong: no retry helps
+│   ├── StageFailedError     a stage's command ended with an error
+│   ├── StageBusyError       somebody else holds DVC's lock, or the stage: a retry helps
+│   └── RemoteError          DVC's remote storage did not answer: a retry helps
+├── TrackingError            MLflow's side
+│   ├── TrackingUnavailableError  MLflow did not answer: a retry helps
+│   ├── RunNotFoundError     MLflow does not know the run of this result
+│   ├── EvidenceError        dvc.lock, the workspace and MLflow do not agree
+│   └── RegistryError        the registry cannot do what was asked
+└── NotificationError        a message reached nobody over this channel
+
+A message gives the fact, the offending value, and what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+
+class HousingError(Exception):
+    """Base of every error of this package: catch it to catch them all.
+
+    Args:
+        fact: What is wrong, with the offending value.
+        hint: What to do next: a command to type, or what to change.
+    """
+
+    def __init__(self, fact: str, hint: str = "") -> None:
+        super().__init__(fact, hint)
+        self.fact = fact
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.fact}\n  next: {self.hint}" if self.hint else self.fact
+
+
+class ConfigError(HousingError):
+    """``params.yaml``, or the environment, is wrong."""
+
+    @classmethod
+    def of_faults(cls, source: str, faults: list[str]) -> Self:
+        """Reports all faults of one source together.
+
+        Args:
+            source: The file or environment that was read.
+            faults: One line for each fault.
+        """
+        lines = "\n".join(f"  - {fault}" for fault in faults)
+        return cls(f"{source} has {len(faults)} fault(s):\n{lines}", f"edit {source}")
+
+
+class DataError(HousingError):
+    """A delivery, or a table made from it, is wrong."""
+
+
+class ModelError(HousingError):
+    """A candidate cannot be trained, loaded or used."""
+
+
+class PipelineError(HousingError):
+    """Base of the errors on DVC's side."""
+
+
+class GraphError(PipelineError):
+    """``dvc.yaml``, or a file it is made from, is wrong: no retry helps."""
+
+
+class StageFailedError(PipelineError):
+    """A stage's command ended with an error.
+
+    Args:
+        fact: Which stage failed, and how.
+        hint: What to do next.
+        exit_code: The exit code of the command.
+    """
+
+    def __init__(self, fact: str, hint: str = "", exit_code: int = 1) -> None:
+        super().__init__(fact, hint)
+        self.exit_code = exit_code
+
+
+class StageBusyError(PipelineError):
+    """Somebody else holds DVC's lock, or the stage: a retry helps."""
+
+
+class RemoteError(PipelineError):
+    """DVC's remote storage did not answer: a retry helps."""
+
+
+class TrackingError(HousingError):
+    """Base of the errors on MLflow's side."""
+
+
+class TrackingUnavailableError(TrackingError):
+    """MLflow did not answer: a retry helps."""
+
+
+class RunNotFoundError(TrackingError):
+    """MLflow does not know the run of this result."""
+
+
+class EvidenceError(TrackingError):
+    """``dvc.lock``, the workspace and MLflow do not agree."""
+
+
+class RegistryError(TrackingError):
+    """The registry cannot do what was asked."""
+
+
+class NotificationError(HousingError):
+    """A message reached nobody over this channel."""

@@ -1,0 +1,84 @@
+"""The environment as typed settings, each with its documented name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from housing.errors import ConfigError
+
+RUNS = Path(".housing/runs")
+"""Folder, below the root, of one JSON summary for each run of the DAG."""
+
+
+class Settings(BaseSettings):
+    """What the environment says; every field has a default that works on one machine.
+
+    Attributes:
+        root: ``HOUSING_ROOT``: the folder of ``dvc.yaml`` and ``params.yaml``.
+        tracking_uri: ``MLFLOW_TRACKING_URI``: an MLflow server, or an SQLite store. By default
+            an SQLite store under the root.
+        artifacts: ``HOUSING_ARTIFACTS``: where a new MLflow experiment keeps its artifacts. By
+            default a folder under the root for an SQLite store; a server decides for itself.
+        mlflow_url: ``HOUSING_MLFLOW_URL``: where a browser finds MLflow, where that is not the
+            tracking URI: links lead there.
+        git_revision: ``HOUSING_GIT_REVISION``: the revision of the code, where the root is no
+            checkout, as in the stack's image.
+        experiment: ``HOUSING_EXPERIMENT``: name of the MLflow experiment.
+        mlflow_timeout: ``HOUSING_MLFLOW_TIMEOUT``: seconds to wait for one answer of MLflow.
+        retries: ``HOUSING_RETRIES``: how often Airflow tries a failed task again.
+        retry_delay: ``HOUSING_RETRY_DELAY``: seconds between two tries.
+        overrides: ``HOUSING_OVERRIDES``: JSON list of the ``path=value`` pairs that replace values
+            of ``params.yaml`` in this run; a run with overrides sets it for its stages.
+        approval_hours: ``HOUSING_APPROVAL_HOURS``: hours in which a person may approve a champion.
+        mail_to: ``HOUSING_MAIL_TO``: who gets mail from the pipeline, separated by commas.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="HOUSING_", frozen=True, extra="ignore")
+
+    root: Path = Field(default_factory=Path.cwd)
+    tracking_uri: str = Field(
+        default="", validation_alias=AliasChoices("MLFLOW_TRACKING_URI", "tracking_uri")
+    )
+    artifacts: str = ""
+    mlflow_url: str = ""
+    git_revision: str = ""
+    experiment: str = "housing"
+    mlflow_timeout: float = Field(default=10.0, gt=0)
+    retries: int = Field(default=2, ge=0)
+    retry_delay: float = Field(default=300.0, ge=0)
+    overrides: tuple[str, ...] = ()
+    approval_hours: float = Field(default=72.0, gt=0)
+    mail_to: str = ""
+
+    @property
+    def store(self) -> str:
+        """The tracking URI to use."""
+        return self.tracking_uri or f"sqlite:///{self.root.resolve()}/.mlflow/mlflow.db"
+
+    @property
+    def artifact_location(self) -> str | None:
+        """Artifact location of a new experiment, or None to let the server decide."""
+        if self.artifacts:
+            return self.artifacts
+        if self.store.startswith(("http://", "https://")):
+            return None
+        return (self.root.resolve() / ".mlflow" / "artifacts").as_uri()
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Reads the settings from the environment.
+
+    Args:
+        **overrides: Values that go before the environment, by field name.
+
+    Raises:
+        ConfigError: Variables have faults; all of them are reported.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # validated by pydantic just here
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigError.of_faults("the environment", faults) from error

@@ -1,0 +1,65 @@
+"""What every script in ``stages/`` shares: parameters in, one exit code and a duration out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from housing.config import Params, load_params
+from housing.errors import HousingError
+
+DURATIONS = Path(".dvc/tmp/housing/durations")
+"""Folder, below DVC's root, of one JSON file a stage: ``{"seconds": how long it last ran}``."""
+
+
+def run(body: Callable[[Params], None]) -> None:
+    """Runs the body of a stage's script in DVC's working directory.
+
+    A known error ends the process with exit code 1 and its message, without a traceback; any
+    other error keeps its traceback. How long the stage took is noted beside DVC's own temporary
+    files, never in an output: outputs stay pure functions of deps and params.
+
+    Args:
+        body: Reads the stage's inputs and writes its outputs.
+    """
+    start = time.monotonic()
+    try:
+        body(load_params(Path("params.yaml")))
+    except HousingError as error:
+        sys.exit(f"error: {error}")
+    stage = os.environ.get("DVC_STAGE")
+    if stage:
+        note_duration(Path(os.environ["DVC_ROOT"]), stage, time.monotonic() - start)
+
+
+def note_duration(root: Path, stage: str, seconds: float) -> None:
+    """Notes how long a stage took when it last ran.
+
+    Args:
+        root: DVC's root folder.
+        stage: Name of the stage, as DVC addresses it.
+        seconds: How long its command took.
+    """
+    path = duration_file(root, stage)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps({"seconds": round(seconds, 3)}), encoding="utf-8")
+    partial.replace(path)
+
+
+def last_duration(root: Path, stage: str) -> float | None:
+    """How long a stage took when it last ran, in seconds, or None where nobody noted it."""
+    try:
+        content = json.loads(duration_file(root, stage).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return float(content["seconds"])
+
+
+def duration_file(root: Path, stage: str) -> Path:
+    """The file that notes a stage's duration."""
+    return root / DURATIONS / f"{stage.replace('/', '~').replace(':', '~')}.json"

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from hypothesis import settings
+
+# No test is about time. Examples are the same in each run: a red run can be looked at again.
+settings.register_profile("housing", deadline=None, derandomize=True)
+settings.load_profile("housing")
+
+# `make test` comes with local.env, whose places are the project's own: no test may touch those.
+for name in [n for n in os.environ if n.startswith(("AIRFLOW", "DVC_", "HOUSING_", "MLFLOW_"))]:
+    del os.environ[name]
+# Importing Airflow writes its configuration; without this, into the home folder of the user.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-")
+# MLflow's client would wait for long where a test takes the server away.
+os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+pytest_plugins = ["tests.mlflow_server"]
+
+
+class MakeRepo(Protocol):
+    def __call__(self, files: dict[str, str]) -> Path: ...
+
+
+@pytest.fixture
+def make_repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRepo:
+    """Makes a git and DVC repository of these files, with DVC's state beside it."""
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+
+    def make(files: dict[str, str]) -> Path:
+        root = tmp_path / "repo"
+        (root / ".dvc").mkdir(parents=True)
+        (root / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
+        (root / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
+        for name, text in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+        return root
+
+    return make
