@@ -1,0 +1,1 @@
+"""The data side: landing files in, one typed table out."""

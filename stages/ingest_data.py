@@ -1,0 +1,25 @@
+"""Reads every delivery, validates each row, and writes one typed table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from housing import stage
+from housing.config import Params
+from housing.data.ingest import Outputs, ingest
+
+OUTPUTS = Outputs(
+    table=Path("data/interim/houses.parquet"),
+    quarantine=Path("data/interim/quarantine.parquet"),
+    report=Path("reports/data_quality.json"),
+    rejected=Path(".housing/rejected_rows.csv"),
+)
+
+
+def main(params: Params) -> None:
+    """Runs the stage."""
+    ingest(params, OUTPUTS)
+
+
+if __name__ == "__main__":
+    stage.run(main)
