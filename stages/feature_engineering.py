@@ -1,0 +1,38 @@
+"""Splits the rows and turns them into features: see ``housing.split`` and ``housing.features``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from housing.config import Params
+from housing.errors import DataError
+from housing.features import Transform, label
+from housing.split import row_ids, sides
+from housing.stage import run
+from housing.tables import SIDES
+
+HOUSES = Path("data/interim/houses.parquet")
+FEATURES = Path("data/features")
+
+
+def main(params: Params) -> None:
+    """Writes the three sides and the transformation that was fitted on the training side."""
+    try:
+        houses = pl.read_parquet(HOUSES)
+    except FileNotFoundError as error:
+        raise DataError(f"{HOUSES} does not exist", "dvc repro ingest_data") from error
+    ids = row_ids(houses, params.data.identity)
+    side = sides(ids, params.seed, params.split)
+    transform = Transform.fit(houses.filter(side == "train"), params)
+    FEATURES.mkdir(parents=True, exist_ok=True)
+    transform.save(FEATURES / "transform.json")
+    for name in SIDES:
+        chosen = side == name
+        table = label(houses.filter(chosen), ids.filter(chosen), transform, params.data)
+        table.write_parquet(FEATURES / f"{name}.parquet")
+
+
+if __name__ == "__main__":
+    run(main)
