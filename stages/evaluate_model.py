@@ -1,0 +1,67 @@
+"""Picks a candidate by validation and scores it once on test: see ``housing.evaluation``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from housing.config import Params
+from housing.errors import ModelError
+from housing.evaluation import Subject, evaluate, pick_candidate
+from housing.features import Transform
+from housing.model import Model
+from housing.stage import run
+from housing.tables import SIDES, read_table
+
+FEATURES = Path("data/features")
+MODELS = Path("models")
+REPORTS = Path("reports")
+
+
+def main(params: Params) -> None:
+    """Writes the report, the per-row predictions and the tables behind the plots."""
+    trainings = {name: _training(name) for name in params.candidates}
+    candidate = pick_candidate(trainings)
+    files = {side: FEATURES / f"{side}.parquet" for side in SIDES}
+    found = evaluate(
+        Subject(
+            candidate=candidate,
+            model=Model.load(MODELS / f"{candidate}.ubj"),
+            trainings=trainings,
+            rows={
+                side: pl.scan_parquet(file).select(pl.len()).collect().item()
+                for side, file in files.items()
+            },
+            validation=read_table(files["validation"]),
+            test=read_table(files["test"]),
+            places=Transform.load(FEATURES / "transform.json").places,
+        ),
+        params,
+    )
+    (REPORTS / "plots").mkdir(parents=True, exist_ok=True)
+    _write(REPORTS / "evaluation_report.json", found.report)
+    # The report as a whole is too wide for `dvc metrics show`.
+    _write(REPORTS / "metrics.json", found.report["metrics"])
+    found.predictions.write_parquet(REPORTS / "predictions.parquet")
+    for name, table in found.plots.items():
+        table.write_csv(REPORTS / "plots" / f"{name}.csv")
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _training(candidate: str) -> dict[str, Any]:
+    path = REPORTS / "training" / f"{candidate}.json"
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} does not exist", f"dvc repro train_model@{candidate}") from error
+    return report
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,49 @@
+"""Trains one candidate: see ``housing.model``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from housing.config import Params
+from housing.errors import ConfigError
+from housing.metrics import regression_metrics
+from housing.model import train
+from housing.stage import run
+from housing.tables import read_table
+
+FEATURES = Path("data/features")
+MODELS = Path("models")
+REPORTS = Path("reports/training")
+
+
+def main(params: Params) -> None:
+    """Writes the model of the candidate named on the command line, and how its training went."""
+    candidate = sys.argv[1] if len(sys.argv) > 1 else ""
+    if candidate not in params.train:
+        names = ", ".join(params.train)
+        raise ConfigError(
+            f"{candidate!r} is no candidate of params.yaml, which has {names}",
+            "python stages/train_model.py CANDIDATE",
+        )
+    validation = read_table(FEATURES / "validation.parquet")
+    training = train(
+        params.train[candidate], read_table(FEATURES / "train.parquet"), validation, params.seed
+    )
+    MODELS.mkdir(parents=True, exist_ok=True)
+    training.model.save(MODELS / f"{candidate}.ubj")
+    report = {
+        "candidate": candidate,
+        "best_iteration": training.best_iteration,
+        "validation": regression_metrics(validation.y, training.model.predict(validation.x)),
+        "curve": [asdict(step) for step in training.curve],
+    }
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    (REPORTS / f"{candidate}.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)

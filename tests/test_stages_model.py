@@ -1,0 +1,254 @@
+"""The modelling stages as DVC and a person run them, on small tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copy, copytree, ignore_patterns
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from housing.features import Transform
+from housing.metrics import METRICS, regression_metrics
+from housing.model import Model
+from housing.tables import SIDES, read_table
+
+ROOT = Path(__file__).parents[1]
+REAL = ROOT / "data" / "landing" / "california_housing.csv"
+MODELLING = ("feature_engineering", "train_model@linear", "train_model@xgboost", "evaluate_model")
+
+Edit = Callable[[dict[str, Any]], None]
+
+
+def edit_params(project: Path, edit: Edit) -> None:
+    path = project / "params.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    edit(content)
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def make_smaller(content: dict[str, Any]) -> None:
+    content["train"]["xgboost"] |= {"n_estimators": 40, "learning_rate": 0.3}
+    content["train"]["linear"]["n_estimators"] = 20
+    content["evaluate"]["resamples"] = 100
+
+
+def call(project: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    here = str(Path(sys.executable).parent)
+    return subprocess.run(
+        command,
+        cwd=project,
+        env={
+            **os.environ,
+            "PATH": f"{here}{os.pathsep}{os.environ['PATH']}",
+            "DVC_SITE_CACHE_DIR": str(project / ".dvc" / "site"),
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def script(
+    project: Path, name: str, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    path = ROOT / "stages" / f"{name}.py"
+    return call(project, sys.executable, str(path), *arguments, **environment)
+
+
+def repro(project: Path) -> list[str]:
+    """Brings the modelling stages up to date and names the stages that ran."""
+    done = call(project, sys.executable, "-m", "dvc", "repro", "evaluate_model")
+    assert done.returncode == 0, done.stderr
+    return re.findall(r"Running stage '(.*)'", done.stdout)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.fixture(scope="module")
+def california(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project on a sample of its data, reproduced by DVC up to the evaluation."""
+    project = tmp_path_factory.mktemp("california")
+    for folder in ("housing", "stages"):
+        copytree(ROOT / folder, project / folder, ignore=ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", ".dvcignore", "params.yaml"):
+        copy(ROOT / name, project)
+    (project / ".dvc").mkdir()
+    (project / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    analytics = false\n")
+    lines = REAL.read_text(encoding="utf-8").splitlines()
+    deliver(project, "a.csv", [lines[0], *lines[1::20]])
+    edit_params(project, make_smaller)
+    assert repro(project) == ["ingest_data", *MODELLING]
+    return project
+
+
+def deliver(project: Path, name: str, lines: list[str]) -> None:
+    (project / "data" / "landing").mkdir(parents=True, exist_ok=True)
+    (project / "data" / "landing" / name).write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_the_sides_hold_every_row_once_and_share_no_identity(california: Path) -> None:
+    tables = {side: read_table(california / f"data/features/{side}.parquet") for side in SIDES}
+    houses = pl.read_parquet(california / "data/interim/houses.parquet")
+    assert sum(table.frame.height for table in tables.values()) == houses.height == 1_032
+    prices = np.concatenate([table.y for table in tables.values()])
+    assert sorted(prices) == sorted(houses["target"])
+    rows = [set(table.frame["_row"]) for table in tables.values()]
+    assert len(rows[0] | rows[1] | rows[2]) == sum(map(len, rows))
+
+
+def test_features_are_standardised_on_the_training_side(california: Path) -> None:
+    train = read_table(california / "data/features/train.parquet").x
+    assert train.mean(axis=0) == pytest.approx(0, abs=1e-4)
+    assert train.std(axis=0) == pytest.approx(1, abs=1e-4)
+    test = read_table(california / "data/features/test.parquet").x
+    assert np.abs(test.mean(axis=0)).max() > 0.01
+
+
+def test_the_reports_agree_with_the_model_and_the_predictions(california: Path) -> None:
+    report = read_json(california / "reports/evaluation_report.json")
+    assert report["candidate"] == "xgboost"
+    for name in ("linear", "xgboost"):
+        training = read_json(california / f"reports/training/{name}.json")
+        assert list(training) == ["candidate", "best_iteration", "validation", "curve"]
+        assert report["candidates"][name] == training["validation"]
+    test = read_table(california / "data/features/test.parquet")
+    predicted = Model.load(california / "models/xgboost.ubj").predict(test.x)
+    scored = pl.read_parquet(california / "reports/predictions.parquet")
+    assert scored["predicted"].to_list() == predicted.tolist()
+    assert report["metrics"] == regression_metrics(test.y, predicted)
+    assert list(report["metrics"]) == list(METRICS)
+    assert report["metrics"]["r2_score"] > 0.5
+    regions = {cut["region"] for cut in report["residuals"]["by_region"]}
+    assert {"los_angeles", "san_francisco"} <= regions
+
+
+def test_dvc_shows_metrics_and_plots(california: Path) -> None:
+    shown = call(california, sys.executable, "-m", "dvc", "metrics", "show", "--json")
+    files = json.loads(shown.stdout)[""]["data"]
+    assert set(files["reports/metrics.json"]["data"]) == set(METRICS)
+    drawn = call(california, sys.executable, "-m", "dvc", "plots", "show", "--json")
+    plots = json.loads(drawn.stdout)["data"]
+    assert len(plots) == 4
+    for name, versions in plots.items():
+        assert len(versions[0]["content"]["data"]["values"]) > 2, name
+
+
+def test_a_stage_runs_when_its_inputs_change_and_only_then(california: Path) -> None:
+    (california / "data/landing/a.csv").touch()
+    (california / "housing/model.py").touch()
+    assert repro(california) == []
+
+    edit_params(california, lambda content: content["train"]["xgboost"].update(n_estimators=30))
+    assert repro(california) == ["train_model@xgboost", "evaluate_model"]
+
+    before = pl.read_parquet(california / "reports/predictions.parquet")
+    lines = REAL.read_text(encoding="utf-8").splitlines()
+    deliver(california, "b.csv", [lines[0], *lines[2::40]])
+    assert repro(california) == ["ingest_data", *MODELLING]
+    after = pl.read_parquet(california / "reports/predictions.parquet")
+    assert after.height > before.height
+    assert set(before["_row"]) <= set(after["_row"])
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Houses with a category, a whole number, missing values, and no location."""
+    project = tmp_path_factory.mktemp("other")
+    copy(ROOT / "params.yaml", project)
+
+    def describe(content: dict[str, Any]) -> None:
+        make_smaller(content)
+        content["data"]["columns"] = {
+            "area": {"type": "float", "nullable": True},
+            "rooms": {"type": "int"},
+            "kind": {"type": "string", "nullable": True},
+            "price": {"type": "float", "role": "target"},
+        }
+        content["data"]["identity"] = ["area", "rooms", "kind"]
+        content["features"] = {"ratios": {"area_per_room": ["area", "rooms"]}, "max_categories": 2}
+
+    edit_params(project, describe)
+    generator = np.random.default_rng(4)
+    area, rooms = generator.uniform(40, 200, 600), generator.integers(1, 8, 600)
+    kind = generator.choice(["flat", "[house]", "<loft>"], 600, p=[0.5, 0.4, 0.1])
+    price = 2_000 * area + 30_000 * (kind == "flat") + generator.normal(0, 5_000, 600)
+    houses = pl.DataFrame({"area": area, "rooms": rooms, "kind": kind, "price": price})
+    sometimes = pl.int_range(pl.len()) % 11 == 0
+    houses = houses.with_columns(
+        pl.when(~sometimes).then(pl.col("area")), pl.when(~sometimes).then(pl.col("kind"))
+    )
+    (project / "data" / "interim").mkdir(parents=True)
+    houses.write_parquet(project / "data" / "interim" / "houses.parquet")
+    for name in (
+        "feature_engineering",
+        "train_model linear",
+        "train_model xgboost",
+        "evaluate_model",
+    ):
+        done = script(project, *name.split())
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return project
+
+
+def test_another_table_needs_other_parameters_only(other: Path) -> None:
+    transform = Transform.load(other / "data/features/transform.json")
+    assert transform.features == ("area", "rooms", "area_per_room", "kind=[house]", "kind=flat")
+    scored = pl.read_parquet(other / "reports/predictions.parquet")
+    assert scored.columns == ["_row", "actual", "predicted", "lower", "upper"]
+    report = read_json(other / "reports/evaluation_report.json")
+    assert report["residuals"]["by_region"] == []
+    assert next(iter(report["importance"])) == "area"
+    assert report["metrics"]["r2_score"] > 0.5
+
+
+def test_the_outputs_do_not_hang_on_threads_or_the_run(other: Path) -> None:
+    outputs = sorted(
+        path
+        for folder in ("data/features", "models", "reports")
+        for path in (other / folder).rglob("*.*")
+    )
+    assert len(outputs) == 15
+    before = [path.read_bytes() for path in outputs]
+    for name in ("feature_engineering", "train_model xgboost", "evaluate_model"):
+        done = script(other, *name.split(), POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1")
+        assert done.returncode == 0, done.stderr
+    changed = [
+        path.name for path, old in zip(outputs, before, strict=True) if path.read_bytes() != old
+    ]
+    assert changed == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (
+            "train_model forest",
+            "'forest' is no candidate of params.yaml, which has linear, xgboost",
+        ),
+        ("train_model", "'' is no candidate of params.yaml"),
+        ("train_model linear", "data/features/validation.parquet does not exist"),
+        ("evaluate_model", "reports/training/linear.json does not exist"),
+        ("feature_engineering", "data/interim/houses.parquet does not exist"),
+    ],
+)
+def test_a_stage_says_what_it_lacks(tmp_path: Path, stage: str, message: str) -> None:
+    copy(ROOT / "params.yaml", tmp_path)
+    done = script(tmp_path, *stage.split())
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {message}")
+    assert "\n  next: " in done.stderr
+    assert "Traceback" not in done.stderr
