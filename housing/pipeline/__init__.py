@@ -1,0 +1,1 @@
+"""DVC's side: reading the graph of stages, and running exactly one of them, safely."""
