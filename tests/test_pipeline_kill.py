@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import psutil
+import pytest
+
+from housing.errors import StageFailedError
+from housing.pipeline import lockfile, run
+from tests.conftest import MakeRepo
+
+# Half an out, children in sessions of their own, some of them deaf to TERM: all have to go.
+LONG = dedent("""
+    if [ -e quick ]; then cp in.txt out.txt; exit; fi
+    setsid sh -c 'trap "" TERM; echo $$ >> pids; sleep 600; sleep 600' &
+    sleep 600 &
+    echo $$ $! >> pids
+    echo half > out.txt
+    touch started
+    sleep 600
+    echo rest >> out.txt
+""")
+FILES = {
+    "in.txt": "whole\n",
+    "work.sh": LONG,
+    "dvc.yaml": dedent("""
+        stages:
+          work: {cmd: sh work.sh, deps: [in.txt], outs: [out.txt]}
+          other: {cmd: cp in.txt other.txt, deps: [in.txt], outs: [other.txt]}
+    """),
+}
+STOPPED = 77
+
+
+@pytest.fixture
+def root(make_repo: MakeRepo) -> Iterator[Path]:
+    root = make_repo(FILES)
+    yield root
+    for pid in pids(root):
+        if psutil.pid_exists(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def pids(root: Path) -> list[int]:
+    path = root / "pids"
+    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
+
+def in_child(body: Callable[[], object]) -> int:
+    """Starts a process that does this in a group of its own, as an Airflow task does."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        body()
+        code = 0
+    except StageFailedError as error:
+        sys.stderr.write(f"{error}\n")
+        code = STOPPED
+    finally:
+        os._exit(code)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "waited for 30 s"
+        time.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def heals(root: Path) -> None:
+    """The next try works, and what it saves is whole."""
+    (root / "quick").touch()
+    assert run.reproduce(root, "work").verdict in ("ran", "restored")
+    assert (root / "out.txt").read_bytes() == (root / "in.txt").read_bytes()
+    assert run.reproduce(root, "work").verdict == "unchanged"
+    is_sound(root)
+
+
+def is_sound(root: Path) -> None:
+    """No lock is left, and the cache holds under each hash what belongs there."""
+    entries = json.loads((root / ".dvc/tmp/rwlock").read_text())
+    assert not any(entries.values())
+    assert not list((root / ".dvc/tmp/housing/runs").glob("*"))
+    assert not list((root / ".dvc/tmp/housing/journal").glob("[!.]*"))
+    for path in (root / ".dvc/cache/files/md5").glob("??/[!.]*"):
+        if path.suffix == ".tmp":  # never looked up by its hash
+            continue
+        md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        assert path.parent.name + path.name == md5
+
+
+def family(worker: int) -> dict[str, int]:
+    """The processes of a running stage by their part in it."""
+    (outer,) = psutil.Process(worker).children()
+    (inner,) = outer.children()
+    (command,) = (child for child in inner.children() if "work.sh" in " ".join(child.cmdline()))
+    return {"worker": worker, "outer": outer.pid, "inner": inner.pid, "command": command.pid}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+@pytest.mark.parametrize("victim", ["worker", "outer", "inner", "command", "group"])
+def test_killed_while_the_command_runs(victim: str, number: signal.Signals, root: Path) -> None:
+    worker = in_child(lambda: run.reproduce(root, "work"))
+    wait_until(lambda: (root / "started").exists() and len(pids(root)) == 3)
+    everybody = [*family(worker).values(), *pids(root)]
+    if victim == "group":
+        os.killpg(worker, number)
+    else:
+        os.kill(family(worker)[victim], number)
+    _, status = os.waitpid(worker, 0)
+    dead = victim in ("worker", "group")
+    assert os.waitstatus_to_exitcode(status) == (-number if dead else STOPPED)
+    wait_until(lambda: all(map(gone, everybody)))
+    assert "work" not in lockfile.read(root)
+    heals(root)
+
+
+def test_a_task_that_is_told_to_stop_leaves_nothing_behind(root: Path) -> None:
+    stage = run.StageRun(root, "work")
+
+    def body() -> None:
+        signal.signal(signal.SIGTERM, lambda *_: stage.kill())
+        stage.reproduce()
+
+    worker = in_child(body)
+    wait_until(lambda: (root / "started").exists() and len(pids(root)) == 3)
+    os.kill(worker, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == STOPPED
+    assert all(map(gone, pids(root)))
+    assert not (root / "out.txt").exists()
+    heals(root)
+
+
+def test_a_task_that_waits_can_be_told_to_stop(root: Path) -> None:
+    stage = run.StageRun(root, "work")
+
+    def body() -> None:
+        signal.signal(signal.SIGTERM, lambda *_: stage.kill())
+        (root / "waiting").touch()
+        stage.reproduce()
+
+    (root / "quick").touch()
+    run.reproduce(root, "other")
+    with (root / ".dvc/tmp/lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        worker = in_child(body)
+        wait_until((root / "waiting").exists)
+        os.kill(worker, signal.SIGTERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == STOPPED
+    heals(root)
+
+
+class TimeoutRaisedError(BaseException):
+    pass
+
+
+def test_a_timeout_raised_into_the_wait_ends_the_command(root: Path) -> None:
+    def expire(*_: object) -> None:
+        raise TimeoutRaisedError
+
+    (root / "work.sh").write_text(f"[ -e quick ] || kill -ALRM {os.getpid()}\n{LONG}")
+    before = signal.signal(signal.SIGALRM, expire)
+    try:
+        with pytest.raises(TimeoutRaisedError):
+            run.reproduce(root, "work")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert all(map(gone, pids(root)))
+    heals(root)
+
+
+def test_a_retry_waits_until_nothing_is_left_of_a_killed_try(root: Path) -> None:
+    (root / "work.sh").write_text(
+        dedent("""
+            if [ -e quick ]; then date +%s.%N > second; cp in.txt out.txt; exit; fi
+            trap "" TERM
+            touch started
+            while true; do echo half > out.txt; date +%s.%N > first; sleep 0.05; done
+        """)
+    )
+    worker = in_child(lambda: run.reproduce(root, "work"))
+    wait_until((root / "started").exists)
+    (root / "quick").touch()
+    os.kill(worker, signal.SIGKILL)
+    assert run.reproduce(root, "work").verdict == "ran"
+    os.waitpid(worker, 0)
+    assert float((root / "second").read_text()) > float((root / "first").read_text())
+    assert (root / "out.txt").read_text() == "whole\n"
+    is_sound(root)
+
+
+def at_write(root: Path, act: Callable[[int], object]) -> None:
+    """Calls back before every change that this process makes to files after a command ran."""
+    count = 0
+    over = False
+    changing = {"os.rename", "os.remove", "os.chmod", "os.mkdir", "os.rmdir", "shutil.copyfile"}
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        nonlocal count, over
+        writes = event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+")
+        if not (writes or event in changing) or not str(args[0]).startswith(str(root)):
+            return
+        over = over or (root / "made").exists()
+        if over:
+            count += 1
+            act(count - 1)
+
+    sys.addaudithook(hook)
+
+
+def reproduce_and(root: Path, act: Callable[[int], object]) -> int:
+    """Runs the stage anew in a child that acts at the writes of DVC's saving."""
+
+    def body() -> None:
+        at_write(root, act)
+        run.reproduce(root, "work")
+
+    (root / "made").unlink(missing_ok=True)
+    return os.waitstatus_to_exitcode(os.waitpid(in_child(body), 0)[1])
+
+
+def test_killed_at_every_write_of_saving(root: Path) -> None:
+    (root / "work.sh").write_text("cp in.txt out.txt; touch made\n")
+    run.reproduce(root, "other")
+    other = lockfile.read(root)["other"]
+    (root / "made").unlink(missing_ok=True)
+    at, killed = 0, -signal.SIGKILL
+    while killed == -signal.SIGKILL:
+        (root / "in.txt").write_text(f"{at}\n")
+
+        def die(count: int, at: int = at) -> None:
+            if count == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        killed = reproduce_and(root, die)
+        run.reproduce(root, "work")
+        assert (root / "out.txt").read_text() == f"{at}\n"
+        assert lockfile.read(root)["other"] == other
+        assert run.reproduce(root, "work").verdict == "unchanged"
+        is_sound(root)
+        at += 5  # of some 50 places; every change of the code meets others
+    assert killed == 0
+    assert at > 30, "the saving was not met"
+
+
+def test_told_to_stop_while_saving_the_result_is_kept(root: Path) -> None:
+    (root / "work.sh").write_text("cp in.txt out.txt; touch made\n")
+    stage = run.StageRun(root, "work")
+
+    def body() -> None:
+        signal.signal(signal.SIGTERM, lambda *_: stage.kill())
+        at_write(root, lambda count: os.kill(os.getpid(), signal.SIGTERM) if count == 1 else None)
+        assert stage.reproduce().verdict == "ran"
+
+    assert os.waitstatus_to_exitcode(os.waitpid(in_child(body), 0)[1]) == 0
+    assert run.reproduce(root, "work").verdict == "unchanged"
+    is_sound(root)
