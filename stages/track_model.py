@@ -1,0 +1,17 @@
+"""Stage track_model: records the result in MLflow as one run, found again by its content."""
+
+from __future__ import annotations
+
+from housing.config import Params
+from housing.settings import load_settings
+from housing.stage import run
+from housing.tracking.run import track
+
+
+def body(params: Params) -> None:
+    """Makes sure that MLflow holds the result that stands in the workspace."""
+    track(load_settings(), params)
+
+
+if __name__ == "__main__":
+    run(body)

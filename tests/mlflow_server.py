@@ -1,0 +1,62 @@
+"""MLflow as the tests meet it: a real server process, and a store without one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server on SQLite, for the whole session."""
+    folder = tmp_path_factory.mktemp("mlflow-server")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    # The server's job runner is not needed, and takes as long to start as the server.
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+    try:
+        wait_for(url, folder / "log")
+        yield url
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def mlflow_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An MLflow store without a server, for the whole session: making one takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow-file')}/new/mlflow.db"
+
+
+def wait_for(url: str, log: Path) -> None:
+    """Waits until a server answers."""
+    for _ in range(600):
+        try:
+            if httpx.get(f"{url}/health", timeout=1).is_success:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    pytest.fail(f"{url} did not start: {log.read_text(encoding='utf-8')}")

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import polars as pl
+import pytest
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import LoggedModelStatus, Run
+
+from housing.errors import EvidenceError, ModelError, TrackingError, TrackingUnavailableError
+from housing.tracking.bundle import score, write_bundle
+from housing.tracking.client import connected
+from housing.tracking.result import broken_links, data_time, file_md5, read_result
+from housing.tracking.run import COMPLETE, DATA_TIME, HASH, MODEL_ID, RESULT, track
+from tests.mlflow_server import free_port
+from tests.synthetic import ROOT, Workspace, houses
+
+
+@pytest.fixture(scope="module", params=["mlflow_file", "mlflow_server"])
+def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A tracked result, in a store and on a server."""
+    workspace = Workspace(
+        tmp_path_factory.mktemp("tracked"), request.getfixturevalue(request.param), "tracked"
+    )
+    workspace.make(houses())
+    track(workspace.settings, workspace.params)
+    return workspace
+
+
+def client_of(workspace: Workspace) -> MlflowClient:
+    with connected(workspace.settings) as client:
+        return client
+
+
+def runs(workspace: Workspace) -> list[Run]:
+    client = client_of(workspace)
+    experiment = client.get_experiment_by_name(workspace.experiment)
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def test_a_run_holds_the_whole_result(done: Workspace) -> None:
+    (run,) = runs(done)
+    report = json.loads((done.root / "reports/evaluation_report.json").read_text())
+    result = read_result(done.root)
+    assert run.data.tags[RESULT] == result.fingerprint
+    assert run.info.status == "FINISHED"
+    for path, md5 in result.hashes.items():
+        assert run.data.tags[f"{HASH}{path}"] == md5 == file_md5(done.root / path)
+    assert run.data.metrics["test_rmse"] == report["metrics"]["rmse"]
+    assert run.data.metrics["test_mape_low"] == report["intervals"]["mape"]["low"]
+    assert run.data.metrics["validation_r2_score"] == report["candidates"]["xgboost"]["r2_score"]
+    assert run.data.params["train.xgboost.booster"] == "gbtree"
+    assert run.data.params["data.identity"] == '["north", "east"]'
+    assert not any(name.startswith(("gate", "registry")) for name in run.data.params)
+
+
+def test_learning_curves_have_steps(done: Workspace) -> None:
+    (run,) = runs(done)
+    history = client_of(done).get_metric_history(run.info.run_id, "xgboost_validation_rmse")
+    curve = json.loads((done.root / "reports/training/xgboost.json").read_text())["curve"]
+    logged = sorted((point.step, point.value) for point in history)
+    assert logged == [(step["iteration"], step["validation_rmse"]) for step in curve]
+
+
+def test_reports_and_rows_are_artifacts(done: Workspace, tmp_path: Path) -> None:
+    (run,) = runs(done)
+    folder = Path(download_artifacts(run_id=run.info.run_id, dst_path=str(tmp_path)))
+    for path in ("reports/predictions.parquet", "reports/evaluation_report.json", "dvc.lock"):
+        assert (folder / path).read_bytes() == (done.root / path).read_bytes()
+    test = pl.read_parquet(folder / "rows/test.parquet")
+    assert test["_row"].equals(pl.read_parquet(folder / "reports/predictions.parquet")["_row"])
+    seen = set(pl.read_parquet(folder / "rows/seen.parquet")["_row"])
+    assert seen
+    assert not seen & set(test["_row"])
+
+
+def test_the_model_has_signature_and_example_and_no_pickle(done: Workspace, tmp_path: Path) -> None:
+    (run,) = runs(done)
+    model = client_of(done).get_logged_model(run.data.tags[MODEL_ID])
+    assert model.status == LoggedModelStatus.READY
+    assert run.outputs is not None
+    assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
+    uri = f"models:/{model.model_id}"
+    bundle = Path(download_artifacts(artifact_uri=uri, dst_path=str(tmp_path)))
+    names = {path.name for path in bundle.rglob("*")}
+    assert {
+        "xgboost.ubj",
+        "transform.json",
+        "evaluation_report.json",
+        "input_example.json",
+    } <= names
+    assert not {name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))}
+    assert str(done.root) not in (bundle / "artifacts/transform.json").read_text()
+    rows = houses().drop("price").head(3)
+    answers = score(bundle, rows.with_columns(pl.lit(None, pl.Float64).alias("income")))
+    assert answers.columns == ["prediction", "lower", "upper"]
+    assert (answers["lower"] < answers["prediction"]).all()
+
+
+def test_tracking_again_finds_the_run(done: Workspace) -> None:
+    (run,) = runs(done)
+    assert track(done.settings, done.params) == run.info.run_id
+    assert len(runs(done)) == 1
+
+
+def test_a_half_logged_run_is_finished(done: Workspace) -> None:
+    (run,) = runs(done)
+    client, run_id = client_of(done), run.info.run_id
+    client.delete_tag(run_id, COMPLETE)
+    half = client.create_logged_model(run.info.experiment_id, "half", source_run_id=run_id)
+    assert track(done.settings, done.params) == run_id
+    (run,) = runs(done)
+    assert run.data.tags[COMPLETE] == "true"
+    assert run.data.tags[MODEL_ID] != half.model_id
+    history = client.get_metric_history(run_id, "xgboost_train_rmse")
+    assert len(history) == len({point.step for point in history})
+
+
+def test_a_deleted_run_is_tracked_again_with_the_time_of_its_data(
+    mlflow_file: str, tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path, mlflow_file, "again").make(houses(600), rounds=2, at=1000)
+    first = track(workspace.settings, workspace.params)
+    workspace.make(houses(600), rounds=3, at=2000)
+    track(workspace.settings, workspace.params)
+    assert {run.data.tags[DATA_TIME] for run in runs(workspace)} == {"1000000"}
+    workspace.make(houses(600), rounds=2, at=3000)
+    client_of(workspace).delete_run(first)
+    again = track(workspace.settings, workspace.params)
+    assert again != first
+    assert {run.data.tags[DATA_TIME] for run in runs(workspace)} == {"1000000"}
+
+
+def test_tracking_at_the_same_time_makes_one_run(mlflow_server: str, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, mlflow_server, "race").make(houses(600), rounds=2)
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: track(workspace.settings, workspace.params), range(2)))
+    (run,) = runs(workspace)
+    assert made == [run.info.run_id] * 2
+
+
+def test_the_stages_script_tracks(mlflow_file: str, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, mlflow_file, "script").make(houses(600), rounds=2)
+    environment = {"MLFLOW_TRACKING_URI": mlflow_file, "HOUSING_EXPERIMENT": "script"}
+    subprocess.run(
+        [sys.executable, str(ROOT / "stages/track_model.py")],
+        cwd=tmp_path,
+        env=os.environ | environment,
+        check=True,
+    )
+    (run,) = runs(workspace)
+    assert run.data.tags[COMPLETE] == "true"
+
+
+def test_a_logged_model_runs_with_its_own_code(done: Workspace, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    write_bundle(bundle, done.params, read_result(done.root), None, None)
+    (code,) = bundle.glob("code/housing/features.py")
+    code.write_text(code.read_text() + "\nraise RuntimeError('the code of the bundle')\n")
+    with pytest.raises(ModelError, match="the code of the bundle"):
+        score(bundle, houses(5))
+
+
+def test_a_changed_workspace_is_not_tracked(done: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(done.root, tmp_path / "copy")
+    copy = Workspace(tmp_path / "copy", done.store, "changed")
+    (copy.root / "reports/predictions.parquet").write_bytes(b"")
+    with pytest.raises(EvidenceError, match=r"predictions.parquet is not what its stage wrote"):
+        track(copy.settings, copy.params)
+    (copy.root / "models/xgboost.ubj").unlink()
+    with pytest.raises(EvidenceError, match=r"models/xgboost.ubj is missing"):
+        track(copy.settings, copy.params)
+
+
+def test_a_workspace_without_a_result_says_so(tmp_path: Path) -> None:
+    with pytest.raises(EvidenceError, match="names no candidate"):
+        read_result(tmp_path)
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/evaluation_report.json").write_text('{"candidate": "xgboost"}')
+    with pytest.raises(EvidenceError, match="has no hash of data/interim"):
+        read_result(tmp_path)
+
+
+def test_a_chain_that_does_not_close_is_noticed(done: Workspace) -> None:
+    from housing.pipeline.lockfile import read
+
+    entries = read(done.root)
+    assert broken_links(entries) == []
+    entries["feature_engineering"].deps["data/interim/houses.parquet"] = "0" * 32  # type: ignore[index]  # a dict underneath
+    assert broken_links(entries) == [
+        "feature_engineering ran on another data/interim/houses.parquet"
+    ]
+
+
+def test_a_server_that_is_not_there_is_unavailable(done: Workspace) -> None:
+    away = Workspace(done.root, f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(TrackingUnavailableError, match="gives no answer"):
+        track(away.settings, away.params)
+
+
+def test_a_deleted_experiment_says_how_to_get_it_back(mlflow_file: str, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, mlflow_file, "gone").make(houses(600), rounds=2)
+    client = client_of(workspace)
+    client.delete_experiment(client.create_experiment("gone"))
+    with pytest.raises(TrackingError, match="mlflow experiments restore"):
+        track(workspace.settings, workspace.params)
+
+
+def test_the_time_of_data_is_when_it_was_written(done: Workspace) -> None:
+    os.utime(done.root / "data/interim/houses.parquet", (5, 5))
+    assert data_time(done.root) == 5000
