@@ -1,0 +1,103 @@
+"""What the registry holds, read in MLflow's own terms."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from housing.config import Params
+from housing.errors import RegistryError, RunNotFoundError
+from housing.tracking.run import COMPLETE, RESULT
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+VERDICT = "housing.verdict"
+LIMITS = "housing.limits"
+SETTLED = "housing.settled"
+WITHDRAWN = "housing.withdrawn"
+METRIC = "housing.metric."
+VERDICT_FILE = "gate/verdict.json"
+ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
+"""What MLflow answers for a model, an alias or a version that it does not have."""
+
+
+def moved_aliases(params: Params) -> tuple[str, ...]:
+    """The aliases that a promotion moves."""
+    names = params.registry
+    return (names.staging, names.champion) if names.auto_champion else (names.staging,)
+
+
+def limits_digest(params: Params) -> str:
+    """Identity of the limits that a verdict was made with: 16 hex digits."""
+    content = json.dumps(params.gate.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def alias_version(client: MlflowClient, model: str, alias: str) -> ModelVersion | None:
+    """The version that an alias points to, or None where it points to none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(model, alias)
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        return None
+
+
+def result_version(client: MlflowClient, model: str, run_id: str) -> ModelVersion | None:
+    """The version that was registered from a run, or None where none was."""
+    found = client.search_model_versions(f"name = '{model}' and run_id = '{run_id}'")
+    return min(found, key=lambda version: int(version.version), default=None)
+
+
+def get_version(client: MlflowClient, model: str, version: str) -> ModelVersion:
+    """One version of a registered model.
+
+    Raises:
+        RegistryError: There is no such version.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(model, version)
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        raise RegistryError(
+            f"{model} has no version {version}", "look at the versions in MLflow's UI"
+        ) from error
+
+
+def live_run(client: MlflowClient, run_id: str) -> Run:
+    """A run that is complete and not deleted.
+
+    Raises:
+        RunNotFoundError: The run is missing, deleted or half logged.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        raise RunNotFoundError(f"MLflow has no run {run_id}", "dvc repro track_model") from error
+    if run.info.lifecycle_stage != "active":
+        raise RunNotFoundError(
+            f"the MLflow run {run_id} was deleted", f"mlflow runs restore --run-id {run_id}"
+        )
+    if not is_whole(run.info.lifecycle_stage, run.data.tags):
+        raise RunNotFoundError(
+            f"the MLflow run {run_id} is half logged", "dvc repro --force track_model"
+        )
+    return run
+
+
+def is_whole(lifecycle: str, tags: dict[str, Any]) -> bool:
+    """Whether a run is neither deleted nor half logged."""
+    return lifecycle == "active" and tags.get(COMPLETE) == "true" and RESULT in tags

@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+import httpx
+import pytest
+from mlflow import MlflowClient
+
+from housing.config import Params
+from housing.errors import RegistryError, TrackingUnavailableError
+from housing.gate import Verdict, render
+from housing.registry import (
+    aliases,
+    assign,
+    promote,
+    read_journal,
+    rollback,
+    set_champion,
+    side_by_side,
+    validate,
+    versions,
+)
+from housing.registry.journal import Entry, previous
+from housing.registry.promote import summary
+from housing.registry.store import VERDICT
+from housing.tracking.client import connected
+from tests.synthetic import Workspace, houses
+
+
+@dataclass
+class Line:
+    """Three results on more and more data, judged, none promoted yet."""
+
+    workspaces: tuple[Workspace, ...]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def params(self) -> Params:
+        return self.workspaces[0].params
+
+    @property
+    def last(self) -> Workspace:
+        return self.workspaces[-1]
+
+    @property
+    def client(self) -> MlflowClient:
+        with connected(self.last.settings) as client:
+            return client
+
+    def promote(self, number: int) -> None:
+        """Promotes a result, with a verdict against what the alias holds now."""
+        held = aliases(self.last.settings, self.params).get("staging")
+        verdict = self.verdicts[number].model_copy(
+            update={"against": held.version if held else None}
+        )
+        self.client.set_tag(verdict.run_id, VERDICT, summary(verdict))
+        promote(self.workspaces[number].settings, self.params, verdict)
+
+    def journal(self) -> list[tuple[str, str, str | None, str, str]]:
+        return [
+            (entry.alias, entry.kind, entry.from_version, entry.to_version, entry.state)
+            for entry in read_journal(self.last.settings, self.params)
+        ]
+
+    def holds(self, alias: str = "staging") -> str | None:
+        held = aliases(self.last.settings, self.params).get(alias)
+        return held.version if held else None
+
+
+@pytest.fixture(scope="module")
+def base(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Line:
+    """On a server; tests/test_gate_failures.py promotes in a store without one."""
+    workspaces = tuple(
+        Workspace(tmp_path_factory.mktemp("line"), mlflow_server, "line").make(
+            houses(570 + rounds), rounds, at=1000.0 + rounds
+        )
+        for rounds in (15, 30, 60)
+    )
+    verdicts = tuple(validate(one.settings, one.params) for one in workspaces)
+    assert all(verdict.passed for verdict in verdicts)
+    return Line(workspaces, verdicts)
+
+
+@pytest.fixture
+def line(base: Line, request: pytest.FixtureRequest) -> Line:
+    """The results under a registered model of their own."""
+    registry = base.params.registry.model_copy(update={"model": request.node.name[:100]})
+    params = base.params.model_copy(update={"registry": registry})
+    workspaces = tuple(replace(one, params=params) for one in base.workspaces)
+    for verdict in base.verdicts:
+        base.client.set_tag(verdict.run_id, VERDICT, summary(verdict))
+    return Line(workspaces, base.verdicts)
+
+
+def test_a_promotion_registers_once_and_is_unchanged_after(line: Line) -> None:
+    workspace, verdict = line.workspaces[0], line.verdicts[0]
+    first = promote(workspace.settings, line.params, verdict, who="ann")
+    assert (first.version, first.previous, first.moved) == ("1", None, True)
+    again = promote(workspace.settings, line.params, verdict)
+    assert (again.version, again.moved) == ("1", False)
+    (version,) = versions(workspace.settings, line.params)
+    assert version.aliases == ("staging",)
+    assert version.verdict == verdict
+    assert version.metrics["test_rmse"] == verdict.metrics["rmse"]
+    assert version.metrics["test_rmse_low"] < version.metrics["test_rmse"]
+    assert len(read_journal(workspace.settings, line.params)) == 1
+    seen = validate(workspace.settings, line.params)
+    assert seen.unchanged
+    assert render(seen).startswith("gate: unchanged")
+    assert promote(workspace.settings, line.params, seen).moved is False
+
+
+def test_other_limits_are_another_question(line: Line) -> None:
+    line.promote(0)
+    limits = line.params.gate.model_copy(update={"min_r2": 0.9999})
+    stricter = line.params.model_copy(update={"gate": limits})
+    verdict = validate(line.workspaces[0].settings, stricter)
+    assert not verdict.unchanged
+    assert not verdict.passed
+    assert verdict.contest == "same"
+    assert line.holds() == "1"
+
+
+def test_the_journal_tells_who_when_from_to_why_and_on_what(line: Line) -> None:
+    before = time.time_ns() // 1_000_000
+    line.promote(0)
+    line.promote(1)
+    (_, entry) = read_journal(line.last.settings, line.params, "staging")
+    assert (entry.from_version, entry.to_version, entry.state) == ("1", "2", "done")
+    assert (entry.who, entry.why) == ("pipeline", f"passed the gate ({line.verdicts[1].contest})")
+    assert before <= entry.at <= (entry.closed_at or 0)
+    assert entry.evidence["result"] == line.verdicts[1].result
+
+
+def test_rollback_goes_back_step_by_step_and_stays_there(line: Line) -> None:
+    for number in range(3):
+        line.promote(number)
+    settings = line.last.settings
+    assert rollback(settings, line.params, "staging", "ann", "slow").version == "2"
+    assert not validate(settings, line.params).passed  # the withdrawn result stands in its folder
+    assert line.holds() == "2"
+    assert rollback(settings, line.params, "staging", "ann", "slower").version == "1"
+    with pytest.raises(RegistryError, match="held no version before 1"):
+        rollback(settings, line.params, "staging", "ann", "still slow")
+    assert [entry[1:4] for entry in line.journal()][-2:] == [
+        ("rollback", "3", "2"),
+        ("rollback", "2", "1"),
+    ]
+    assert assign(settings, line.params, "staging", "3", "bob", "it was the disk").version == "3"
+    assert validate(settings, line.params).unchanged
+
+
+def test_a_person_makes_the_champion(line: Line) -> None:
+    line.promote(0)
+    settings = line.last.settings
+    assert side_by_side(settings, line.params).champion is None
+    set_champion(settings, line.params, "1", "ann", "first model")
+    line.promote(2)
+    both = side_by_side(settings, line.params)
+    assert both.champion is not None
+    assert (both.challenger.version, both.champion.version) == ("2", "1")
+    gain = next(check for check in both.checks if check.name == "gain")
+    assert gain.passed
+    set_champion(settings, line.params, "2", "ann", "better")
+    assert line.holds("champion") == "2"
+    assert line.journal()[-1] == ("champion", "assign", "1", "2", "done")
+    with pytest.raises(RegistryError, match="has no version 7"):
+        set_champion(settings, line.params, "7", "ann", "typo")
+
+
+def test_the_champion_follows_where_the_parameters_say_so(line: Line) -> None:
+    registry = line.params.registry.model_copy(update={"auto_champion": True})
+    params = line.params.model_copy(update={"registry": registry})
+    promote(line.workspaces[0].settings, params, line.verdicts[0])
+    assert line.holds("champion") == line.holds("staging") == "1"
+    assert validate(line.workspaces[0].settings, params).unchanged
+
+
+def test_two_promotions_at_once_leave_the_newer_data(line: Line) -> None:
+    errors: list[Exception] = []
+
+    def race(number: int) -> None:
+        workspace = line.workspaces[number]
+        try:
+            promote(workspace.settings, line.params, line.verdicts[number])
+        except (RegistryError, TrackingUnavailableError) as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=race, args=(number,)) for number in (2, 0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    held = aliases(line.last.settings, line.params)["staging"]
+    assert held.result == line.verdicts[2].result, errors
+
+
+def test_the_same_promotion_twice_at_once_makes_one_version(line: Line) -> None:
+    workspace, verdict = line.workspaces[0], line.verdicts[0]
+    threads = [
+        threading.Thread(target=promote, args=(workspace.settings, line.params, verdict))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [version.version for version in versions(workspace.settings, line.params)] == ["1"]
+    assert line.holds() == "1"
+
+
+class Relay(BaseHTTPRequestHandler):
+    """Hands requests on to the server, until it has handed on as many as it may."""
+
+    target: ClassVar[str]
+    left: ClassVar[int]
+    handed: ClassVar[int]
+
+    def relay(self) -> None:
+        kind = type(self)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if kind.left == 0:
+            self.connection.shutdown(socket.SHUT_RDWR)  # as a killed server does
+            self.close_connection = True
+            return
+        kind.left -= 1
+        kind.handed += 1
+        headers = {key: value for key, value in self.headers.items() if key != "Host"}
+        answer = httpx.request(
+            self.command, kind.target + self.path, content=body, headers=headers, timeout=30
+        )
+        self.send_response(answer.status_code)
+        self.send_header("Content-Type", answer.headers.get("Content-Type", "text/plain"))
+        self.send_header("Content-Length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = relay  # noqa: N815 - http.server's names
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+        """Keeps quiet."""
+
+
+@pytest.fixture
+def relay(mlflow_server: str) -> Iterator[str]:
+    """A server that can be taken away in front of any request."""
+    Relay.target, Relay.left, Relay.handed = mlflow_server, -1, 0
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Relay)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@contextmanager
+def taken_away_after(requests: int) -> Iterator[None]:
+    Relay.left = requests
+    try:
+        yield
+    finally:
+        Relay.left = -1
+
+
+def test_a_promotion_that_is_cut_off_before_any_request_is_finished_later(
+    line: Line, relay: str
+) -> None:
+    line.promote(0)
+    away = replace(line.workspaces[1], store=relay)
+    verdict = line.verdicts[1].model_copy(update={"against": "1"})
+    line.client.set_tag(verdict.run_id, VERDICT, summary(verdict))
+    cut = 0
+    while True:
+        with taken_away_after(cut):
+            try:
+                promote(away.settings, line.params, verdict)
+                break
+            except TrackingUnavailableError:
+                assert line.holds() in {"1", "2"}
+        cut += 1
+    assert cut > 10  # every request of the promotion was the one that failed
+    assert line.holds() == "2"
+    assert [version.version for version in versions(line.last.settings, line.params)] == ["1", "2"]
+    assert line.journal() == [
+        ("staging", "promote", None, "1", "done"),
+        ("staging", "promote", "1", "2", "done"),
+    ]
+    assert validate(line.workspaces[1].settings, line.params).unchanged
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 5, 10, 14])
+def test_a_judgement_that_is_cut_off_promotes_nothing(line: Line, relay: str, cut: int) -> None:
+    away = replace(line.workspaces[0], store=relay)
+    with taken_away_after(cut), pytest.raises(TrackingUnavailableError):
+        validate(away.settings, line.params)
+    assert line.holds() is None
+
+
+def test_a_server_that_hangs_is_given_up(line: Line) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        away = replace(line.workspaces[0], store=url)
+        settings = away.settings.model_copy(update={"mlflow_timeout": 0.2})
+        with pytest.raises(TrackingUnavailableError, match="timed out"):
+            validate(settings, line.params)
+        with pytest.raises(TrackingUnavailableError, match="timed out"):
+            promote(settings, line.params, line.verdicts[0])
+
+
+def move(kind: str, to: str, before: str | None = None, state: str = "done") -> Entry:
+    return Entry.model_validate(
+        {
+            "model": "m",
+            "alias": "a",
+            "kind": kind,
+            "from_version": before,
+            "to_version": to,
+            "who": "",
+            "why": "",
+            "data_time": 0,
+            "evidence": {},
+            "state": state,
+        }
+    )
+
+
+ONE, TWO, THREE = move("promote", "1"), move("promote", "2"), move("promote", "3")
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        ([], None),
+        ([ONE], None),
+        ([move("promote", "2", before="1")], "1"),
+        ([ONE, TWO], "1"),
+        ([ONE, move("promote", "2", state="open")], None),
+        ([ONE, move("promote", "2", state="refused")], None),
+        ([ONE, TWO, move("rollback", "1")], None),
+        ([ONE, TWO, THREE, move("rollback", "2")], "1"),
+        ([ONE, TWO, move("rollback", "1"), move("assign", "3")], "1"),
+    ],
+)
+def test_the_version_before(history: list[Entry], expected: str | None) -> None:
+    assert previous(tuple(history)) == expected
