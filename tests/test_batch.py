@@ -1,0 +1,150 @@
+"""Files priced by a version of a real registry, tracked in a real MLflow."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+from mlflow.entities import Run
+from typer.testing import CliRunner
+
+from housing import registry
+from housing.batch import INBOX, outputs, predict, waiting
+from housing.cli import app
+from housing.errors import ConfigError, RegistryError
+from housing.registry.serve import holder, serving
+from housing.scoring import Scores
+from housing.tracking.client import connected
+from tests.synthetic import Workspace, houses, make_params
+
+
+@pytest.fixture(scope="module")
+def workspace(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A promoted version 1 that is also the champion, and two files that wait."""
+    params = make_params()
+    # The server is shared with other tests: a registered model of our own.
+    names = params.registry.model_copy(update={"model": "batch-price"})
+    params = params.model_copy(update={"registry": names})
+    made = Workspace(tmp_path_factory.mktemp("batch"), mlflow_server, "batch", params)
+    made.make(houses())
+    verdict = registry.validate(made.settings, made.params)
+    assert verdict.passed, verdict.reasons
+    registry.promote(made.settings, made.params, verdict)
+    (made.root / INBOX).mkdir(parents=True)
+    return made
+
+
+def runs_of(workspace: Workspace) -> list[Run]:
+    with connected(workspace.settings) as client:
+        experiment = client.get_experiment_by_name("batch-scoring")
+        return list(client.search_runs([experiment.experiment_id])) if experiment else []
+
+
+def test_nothing_can_be_priced_before_there_is_a_champion(workspace: Workspace) -> None:
+    with pytest.raises(RegistryError, match="champion points to no version"):
+        waiting(workspace.settings, workspace.params, "champion")
+    registry.set_champion(workspace.settings, workspace.params, "1", "me", "first")
+    version, files = waiting(workspace.settings, workspace.params, "champion")
+    assert (version, files) == ("1", ())
+
+
+def test_a_waiting_file_is_priced_once_and_tracked_once(workspace: Workspace) -> None:
+    settings, params = workspace.settings, workspace.params
+    file = settings.root / INBOX / "june.csv"
+    rows = houses(50, seed=5).drop("price")
+    rows.with_columns(
+        north=pl.when(pl.col("north") > 35.9).then(None).otherwise("north")
+    ).write_csv(file)
+    bad = int((rows["north"] > 35.9).sum())
+    version, files = waiting(settings, params, "staging")
+    assert files == (file,)
+
+    scores = predict(settings, params, file, version)
+
+    assert (scores.rows, scores.quarantined) == (50, bad)
+    predictions, quarantine = outputs(settings, file, version)
+    assert pl.read_parquet(predictions).height == 50 - bad
+    assert pl.read_parquet(quarantine).height == bad
+    assert waiting(settings, params, "staging") == (version, ())
+    assert predict(settings, params, file, version) == scores == Scores.read(predictions)
+    (run,) = runs_of(workspace)
+    assert run.data.metrics["rows"] == 50
+    assert run.data.metrics["quarantined"] == bad
+    assert 0 <= run.data.metrics["drift_income"] < 1
+    assert run.data.params["version"] == version
+
+
+def test_a_file_that_was_priced_but_not_tracked_is_tracked_by_the_retry(
+    workspace: Workspace,
+) -> None:
+    settings, params = workspace.settings, workspace.params
+    file = settings.root / INBOX / "july.parquet"
+    houses(20, seed=6).write_parquet(file)
+    predict(settings, params, file, "1")
+    before = runs_of(workspace)
+    with connected(settings) as client:
+        client.delete_run(next(r for r in before if r.info.run_name == file.name).info.run_id)
+    predict(settings, params, file, "1")
+    assert len(runs_of(workspace)) == len(before)
+
+
+def test_the_files_of_a_version_are_here_only_while_they_are_needed(workspace: Workspace) -> None:
+    settings, params = workspace.settings, workspace.params
+    version, _ = holder(settings, params, "staging")
+    with serving(settings, params, version) as files:
+        model = workspace.root / "models/xgboost.ubj"
+        assert files.model.read_bytes() == model.read_bytes()
+        assert set(files.columns) == set(houses(1).columns)
+    assert not files.model.exists()
+
+
+def test_a_version_that_is_not_there_is_an_error(workspace: Workspace) -> None:
+    with pytest.raises(RegistryError, match="no version 99"):
+        predict(workspace.settings, workspace.params, workspace.root / "june.csv", "99")
+
+
+def command(workspace: Workspace, *arguments: str) -> str:
+    """Output of a `housing` command on the workspace."""
+    environment = {
+        "HOUSING_ROOT": str(workspace.root),
+        "HOUSING_EXPERIMENT": workspace.experiment,
+        "MLFLOW_TRACKING_URI": workspace.store,
+    }
+    result = CliRunner().invoke(app, [*arguments], env=environment)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_command_line_prices_a_file(workspace: Workspace) -> None:
+    file = workspace.root / "august.csv"
+    houses(10, seed=8).write_csv(file)
+    first = json.loads(command(workspace, "predict", str(file), "--alias", "staging", "--json"))
+    assert (first["rows"], first["scored"], first["version"]) == (10, 10, "1")
+    assert pl.read_parquet(first["predictions"]).height == 10
+    text = command(workspace, "predict", str(file), "--alias", "staging")
+    assert "10 of 10 rows priced by version 1 (staging)" in text
+
+
+def test_the_command_line_shows_and_sets_the_champion(workspace: Workspace) -> None:
+    assert "Shall batch-price version 1 be champion?" in command(workspace, "champion")
+    moved = json.loads(command(workspace, "champion", "1", "--why", "a test", "--json"))
+    assert (moved["alias"], moved["version"]) == ("champion", "1")
+    assert "champion is still version 1" in command(workspace, "champion", "1", "--why", "again")
+
+
+def test_a_champion_needs_a_reason(workspace: Workspace) -> None:
+    environment = {"HOUSING_ROOT": str(workspace.root)}
+    result = CliRunner().invoke(app, ["champion", "1"], env=environment)
+    assert isinstance(result.exception, ConfigError)
+
+
+def test_the_command_line_delivers_a_file(workspace: Workspace) -> None:
+    file = workspace.root / "september.csv"
+    houses(10, seed=10).write_csv(file)
+    assert "september.csv is delivered: 10 rows, 0 of them bad" in command(
+        workspace, "deliver", str(file)
+    )
+    again = json.loads(command(workspace, "deliver", str(file), "--json"))
+    assert again["already_there"]
+    assert (workspace.root / workspace.params.data.landing / "september.csv").is_file()

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from housing.config import CandidateParams, Column, Params, load_params
+from housing.data.schema import RowSchema
+from housing.errors import DataError, ModelError
+from housing.features import Transform, label
+from housing.model import train
+from housing.scoring import Scores, ServedModel, score
+from housing.tables import Table
+
+ROOT = Path(__file__).parent.parent
+DELIVERY = ROOT / "data/landing/california_housing.csv"
+HALFWIDTH = 50_000.0
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    return load_params(ROOT / "params.yaml")
+
+
+@pytest.fixture(scope="module")
+def columns(params: Params) -> dict[str, Column]:
+    return {name: params.data.columns[name] for name in params.data.inputs}
+
+
+@pytest.fixture(scope="module")
+def houses() -> pl.DataFrame:
+    return pl.read_csv(DELIVERY, n_rows=600)
+
+
+@pytest.fixture(scope="module", params=["gbtree", "gblinear"])
+def files(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    params: Params,
+    houses: pl.DataFrame,
+) -> Path:
+    """A folder with the files of a served model."""
+    folder = tmp_path_factory.mktemp("model")
+    rows = RowSchema(params.data.columns).split(houses).good
+    transform = Transform.fit(rows, params)
+    ids = pl.Series([f"{i:016x}" for i in range(rows.height)])
+    table = Table(label(rows, ids, transform, params.data))
+    candidate = CandidateParams(
+        booster=request.param, n_estimators=20, learning_rate=0.5, early_stopping_rounds=5
+    )
+    train(candidate, table, table, seed=1).model.save(folder / "model.ubj")
+    transform.save(folder / "transform.json")
+    report = {"prediction_interval": {"halfwidth": HALFWIDTH}}
+    (folder / "report.json").write_text(json.dumps(report))
+    return folder
+
+
+def read(files: Path, run_id: str = "run1", version: str = "7") -> ServedModel:
+    return ServedModel.read(
+        run_id, version, files / "model.ubj", files / "transform.json", files / "report.json"
+    )
+
+
+@pytest.fixture
+def model(files: Path) -> ServedModel:
+    return read(files)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_every_row_is_priced_or_in_quarantine(
+    tmp_path: Path,
+    houses: pl.DataFrame,
+    model: ServedModel,
+    columns: dict[str, Column],
+    suffix: str,
+) -> None:
+    inputs = houses.select(columns.keys()).with_row_index("n")
+    broken = inputs.with_columns(
+        Latitude=pl.when(pl.col("n") == 2).then(99.0).otherwise("Latitude"),
+        MedInc=pl.when(pl.col("n").is_in([0, 599])).then(None).otherwise("MedInc"),
+    ).drop("n")
+    source = tmp_path / f"june{suffix}"
+    broken.write_csv(source) if suffix == ".csv" else broken.write_parquet(source)
+
+    scores = score(source, tmp_path / "out.parquet", tmp_path / "bad.parquet", model, columns)
+
+    assert (scores.rows, scores.scored, scores.quarantined) == (600, 597, 3)
+    assert scores.reasons == {"Latitude: above 43": 1, "MedInc: missing": 2}
+    bad = pl.read_parquet(tmp_path / "bad.parquet")
+    assert bad["row"].to_list() == [1, 3, 600]
+    assert bad["reasons"][1] == "Latitude: above 43"
+    assert bad["Latitude"][1] == "99.0"
+    assert set(bad["file"]) == {source.name}
+    out = pl.read_parquet(tmp_path / "out.parquet")
+    assert out.columns == ["row", "prediction", "lower", "upper", "model_version"]
+    assert out["row"].to_list() == [2, *range(4, 600)]
+    assert out["model_version"].cast(pl.String).unique().to_list() == ["7"]
+    # The same prices as the model gives in one go, on the typed rows.
+    good = RowSchema(columns).split(broken).good
+    expected = model.model.predict(model.transform.apply(good).to_numpy(order="c"))
+    np.testing.assert_array_equal(out["prediction"].to_numpy(), expected)
+    np.testing.assert_allclose(out["upper"] - out["lower"], 2 * HALFWIDTH)
+
+
+def test_many_batches_stay_in_order(
+    tmp_path: Path, houses: pl.DataFrame, model: ServedModel, columns: dict[str, Column]
+) -> None:
+    source, out = tmp_path / "many.parquet", tmp_path / "out.parquet"
+    many = pl.concat([houses.select(columns.keys())] * 40)
+    many.write_parquet(source, row_group_size=1_000)
+    scores = score(source, out, tmp_path / "bad.parquet", model, columns)
+    scored = pl.read_parquet(out)
+    assert scores.scored == many.height
+    assert scored["row"].to_list() == list(range(1, many.height + 1))
+    np.testing.assert_array_equal(scored["prediction"], model.price(many)["prediction"])
+
+
+def test_a_file_is_scored_once_for_each_content_and_model(
+    tmp_path: Path, houses: pl.DataFrame, files: Path, columns: dict[str, Column]
+) -> None:
+    source, out, bad = (tmp_path / name for name in ("a.csv", "out.parquet", "bad.parquet"))
+    houses.head(5).write_csv(source)
+    first = score(source, out, bad, read(files), columns)
+    written = out.stat().st_mtime_ns
+    assert score(source, out, bad, read(files), columns) == first == Scores.read(out)
+    assert out.stat().st_mtime_ns == written
+    assert score(source, out, bad, read(files, "run2", "8"), columns).version == "8"
+    houses.head(6).write_csv(source)
+    assert score(source, out, bad, read(files, "run2", "8"), columns).rows == 6
+
+
+def test_a_file_without_rows_gives_empty_tables(
+    tmp_path: Path, houses: pl.DataFrame, model: ServedModel, columns: dict[str, Column]
+) -> None:
+    source = tmp_path / "empty.csv"
+    houses.clear().write_csv(source)
+    scores = score(source, tmp_path / "out.parquet", tmp_path / "bad.parquet", model, columns)
+    assert scores.rows == 0
+    assert pl.read_parquet(tmp_path / "out.parquet").is_empty()
+
+
+def test_nothing_is_left_behind_when_a_file_breaks_off(
+    tmp_path: Path, houses: pl.DataFrame, model: ServedModel, columns: dict[str, Column]
+) -> None:
+    source = tmp_path / "torn.csv"
+    houses.head(5).write_csv(source)
+    with source.open("a") as torn:
+        torn.write("1,2\n")
+    with pytest.raises(DataError, match=r"torn\.csv"):
+        score(source, tmp_path / "out.parquet", tmp_path / "bad.parquet", model, columns)
+    assert [path.name for path in tmp_path.iterdir()] == ["torn.csv"]
+
+
+def test_a_missing_column_is_named(
+    tmp_path: Path, houses: pl.DataFrame, model: ServedModel, columns: dict[str, Column]
+) -> None:
+    source = tmp_path / "narrow.csv"
+    houses.drop("AveRooms").write_csv(source)
+    with pytest.raises(DataError, match="AveRooms"):
+        score(source, tmp_path / "out.parquet", tmp_path / "bad.parquet", model, columns)
+
+
+def test_a_report_without_an_interval_is_refused(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(ModelError, match="prediction interval"):
+        ServedModel.read(
+            "r", "1", files / "model.ubj", files / "transform.json", tmp_path / "report.json"
+        )
