@@ -1,0 +1,111 @@
+"""The runs of the DAG in MLflow, one MLflow run for each, so that the page needs nothing else.
+
+Airflow's last task leaves a summary of each run in the project's folder. They are put into MLflow,
+in an experiment of their own, before the page is made: a page made after the folder is lost, or on
+another machine, still shows them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from housing.dashboard.files import RunFiles
+from housing.dashboard.model import PipelineRun, StageBar
+from housing.settings import RUNS, Settings
+from housing.tracking.run import experiment_id
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+KEPT = 50
+"""Runs that are looked at: newer ones only."""
+
+RUN = "housing.dag_run"
+DIGEST = "housing.summary"
+SUMMARY = "summary.json"
+
+
+def record_runs(client: MlflowClient, settings: Settings) -> None:
+    """Puts the summaries that MLflow does not hold yet into MLflow.
+
+    Args:
+        client: An open MLflow.
+        settings: Where the project's folder is.
+    """
+    files = sorted((settings.root / RUNS).glob("*.json"), key=lambda file: file.stat().st_mtime)
+    if not files:
+        return
+    experiment = _experiment(client, settings)
+    known = {run.data.tags[RUN]: run for run in _runs(client, experiment)}
+    for file in files[-KEPT:]:
+        text = file.read_text(encoding="utf-8")
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        summary = json.loads(text)
+        run = known.get(summary["run_id"]) or _create(client, experiment, summary)
+        if run.data.tags.get(DIGEST) != digest:
+            _log(client, run, summary)
+            client.set_tag(run.info.run_id, DIGEST, digest)
+
+
+def read_runs(
+    client: MlflowClient, settings: Settings, files: RunFiles, limit: int
+) -> Iterator[PipelineRun]:
+    """The runs of the DAG that MLflow holds, newest first.
+
+    Args:
+        client: An open MLflow.
+        settings: Where MLflow is.
+        files: Where downloads go.
+        limit: How many.
+    """
+    for run in _runs(client, _experiment(client, settings))[:limit]:
+        summary = files.json(run.info.run_id, SUMMARY)
+        if summary is not None:
+            yield _pipeline_run(summary)
+
+
+def _pipeline_run(summary: dict[str, Any]) -> PipelineRun:
+    return PipelineRun(
+        name=summary["run_id"],
+        ended=datetime.fromisoformat(summary["ended"]),
+        state=summary["state"],
+        stages=tuple(
+            StageBar(line["stage"], line["state"], line["seconds"], line["saved_seconds"])
+            for line in summary["stages"]
+        ),
+    )
+
+
+def _experiment(client: MlflowClient, settings: Settings) -> str:
+    return experiment_id(client, f"{settings.experiment}-runs", settings.artifact_location)
+
+
+def _runs(client: MlflowClient, experiment: str) -> list[Run]:
+    return list(
+        client.search_runs(
+            [experiment], order_by=["attributes.start_time DESC"], max_results=2 * KEPT
+        )
+    )
+
+
+def _create(client: MlflowClient, experiment: str, summary: dict[str, Any]) -> Run:
+    ended = datetime.fromisoformat(summary["ended"])
+    name = summary["run_id"]
+    return client.create_run(
+        experiment, start_time=int(ended.timestamp() * 1000), tags={RUN: name}, run_name=name
+    )
+
+
+def _log(client: MlflowClient, run: Run, summary: dict[str, Any]) -> None:
+    run_id = run.info.run_id
+    client.log_dict(run_id, summary, SUMMARY)
+    client.log_metric(run_id, "saved_minutes", summary["saved_minutes"])
+    for line in summary["stages"]:
+        name = line["stage"].replace("@", ".").replace(":", ".")  # MLflow's names know no "@"
+        client.log_metric(run_id, f"seconds_{name}", line["seconds"])
+    client.set_terminated(run_id, "FINISHED" if summary["state"] == "success" else "FAILED")

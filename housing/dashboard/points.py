@@ -1,0 +1,97 @@
+"""What a table of test predictions says: a sample, the map, the deciles, the coverage."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from housing.dashboard.model import Cell, Decile, Point
+
+SAMPLE = 2500
+"""Points of one result in the scatter plot: more hide each other and make the page heavy."""
+
+CELL = 0.2
+"""Edge of a square of the map, in degrees: about 20 km."""
+
+CELLS = 2000
+"""Squares of the map at most; those with the most test rows are kept."""
+
+
+def sample(predictions: pl.DataFrame) -> tuple[Point, ...]:
+    """The rows with the smallest hashes: random, and the same rows for every result.
+
+    Args:
+        predictions: ``reports/predictions.parquet``.
+    """
+    chosen = _judged(predictions).sort("_row").head(SAMPLE)
+    located = {"latitude", "longitude"} <= set(chosen.columns)
+    names = ["actual", "predicted", "inside", *(["latitude", "longitude"] if located else [])]
+    return tuple(Point(*row) for row in chosen.select(names).iter_rows())
+
+
+def cells(predictions: pl.DataFrame) -> tuple[Cell, ...]:
+    """The squares of the map, or nothing where the table has no location.
+
+    Args:
+        predictions: ``reports/predictions.parquet``.
+    """
+    if not {"latitude", "longitude"} <= set(predictions.columns):
+        return ()
+    centre = [
+        ((pl.col(name) / CELL).floor() * CELL + CELL / 2).alias(name)
+        for name in ("latitude", "longitude")
+    ]
+    residual = pl.col("actual") - pl.col("predicted")
+    squares = (
+        predictions.select(*centre, residual.alias("residual"))
+        .drop_nulls()
+        .group_by("latitude", "longitude")
+        .agg(
+            pl.len(),
+            pl.col("residual").mean().alias("bias"),
+            (pl.col("residual") ** 2).mean().sqrt().alias("rmse"),
+        )
+        .sort("len", "latitude", "longitude", descending=True)
+        .head(CELLS)
+    )
+    return tuple(Cell(*row) for row in squares.iter_rows())
+
+
+def deciles(predictions: pl.DataFrame) -> tuple[Decile, ...]:
+    """The tenths of the rows by actual price, each with its errors.
+
+    Args:
+        predictions: ``reports/predictions.parquet``.
+    """
+    number = ((pl.col("actual").rank("ordinal") - 1) * 10 // pl.len() + 1).cast(pl.Int64)
+    residual = pl.col("actual") - pl.col("predicted")
+    table = (
+        _judged(predictions)
+        .with_columns(number.alias("number"), residual.alias("residual"))
+        .group_by("number")
+        .agg(
+            pl.col("actual").min().alias("low"),
+            pl.col("actual").max().alias("high"),
+            pl.len(),
+            (pl.col("residual") ** 2).mean().sqrt().alias("rmse"),
+            pl.col("residual").mean().alias("bias"),
+            pl.col("inside").mean().alias("coverage"),
+        )
+        .sort("number")
+    )
+    return tuple(Decile(*row) for row in table.iter_rows())
+
+
+def coverage(predictions: pl.DataFrame) -> float:
+    """Share of the rows whose price lies in its prediction interval.
+
+    Args:
+        predictions: ``reports/predictions.parquet``, with at least one row.
+    """
+    return float(_judged(predictions).get_column("inside").cast(pl.Float64).sum()) / len(
+        predictions
+    )
+
+
+def _judged(predictions: pl.DataFrame) -> pl.DataFrame:
+    inside = pl.col("actual").is_between(pl.col("lower"), pl.col("upper"))
+    return predictions.with_columns(inside.alias("inside"))

@@ -1,0 +1,151 @@
+"""The tables that the charts draw, as rows of JSON; the charts refer to them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from housing.dashboard.drift import LIMIT
+from housing.dashboard.model import METRICS, DashboardData, Detail, Result
+
+Row = dict[str, Any]
+
+HISTORY = 30
+"""Results in the history: more do not fit beside each other."""
+
+RUNS = 12
+"""Runs of the pipeline in the stage bars."""
+
+
+def tables(data: DashboardData) -> dict[str, list[Row]]:
+    """All tables of the page, by name; a table without rows has no chart.
+
+    Args:
+        data: What to show.
+    """
+    rows = {
+        "history": list(_history(data)),
+        "limits": [{"metric": name, "limit": limit} for name, limit in data.limits.items()],
+        "deciles": list(_deciles(data)),
+        "points": list(_points(data)),
+        "cells": list(_cells(data)),
+        "drift": list(_drift(data)),
+        "stages": list(_stages(data)),
+    }
+    return {name: table for name, table in rows.items() if table}
+
+
+def verdict_word(result: Result) -> str:
+    """``passed``, ``failed`` or ``not judged``."""
+    if result.verdict is None:
+        return "not judged"
+    return "passed" if result.verdict.passed else "failed"
+
+
+def label(detail: Detail) -> str:
+    """How a result is called in the charts that compare results."""
+    return f"{detail.result.name} ({detail.role})"
+
+
+def _history(data: DashboardData) -> Iterator[Row]:
+    for order, result in enumerate(data.results[-HISTORY:]):
+        for metric in METRICS:
+            estimate = result.metrics.get(metric)
+            if estimate is None:
+                continue
+            yield {
+                "order": order,
+                "name": result.name,
+                "created": f"{result.created:%Y-%m-%d %H:%M}",
+                "candidate": result.candidate,
+                "metric": metric,
+                "value": round(estimate.value, 4),
+                "low": _rounded(estimate.low, 4),
+                "high": _rounded(estimate.high, 4),
+                "verdict": verdict_word(result),
+                "reasons": " ".join(result.verdict.reasons) if result.verdict else "",
+            }
+
+
+def _deciles(data: DashboardData) -> Iterator[Row]:
+    holder = data.alias(data.champion)
+    champion = {
+        decile.number: decile.rmse
+        for detail in data.details
+        if holder is not None and detail.result == holder.result
+        for decile in detail.deciles
+    }
+    for detail in data.details:
+        for decile in detail.deciles:
+            yield {
+                "model": label(detail),
+                "decile": decile.number,
+                "range": f"${decile.low / 1000:,.0f}k to ${decile.high / 1000:,.0f}k",
+                "rows": decile.rows,
+                "rmse": round(decile.rmse),
+                "gap": round(decile.rmse - champion.get(decile.number, decile.rmse)),
+                "bias": round(decile.bias),
+                "coverage": round(decile.coverage, 4),
+            }
+
+
+def _points(data: DashboardData) -> Iterator[Row]:
+    for detail in data.details:
+        for point in detail.points:
+            row: Row = {
+                "model": label(detail),
+                "actual": round(point.actual),
+                "predicted": round(point.predicted),
+                "inside": "inside" if point.inside else "outside",
+            }
+            if point.latitude is not None and point.longitude is not None:
+                row["latitude"] = round(point.latitude, 2)
+                row["longitude"] = round(point.longitude, 2)
+            yield row
+
+
+def _cells(data: DashboardData) -> Iterator[Row]:
+    for detail in data.details:
+        for cell in detail.cells:
+            yield {
+                "model": label(detail),
+                "latitude": round(cell.latitude, 3),
+                "longitude": round(cell.longitude, 3),
+                "rows": cell.rows,
+                "bias": round(cell.bias),
+                "rmse": round(cell.rmse),
+            }
+
+
+def _drift(data: DashboardData) -> Iterator[Row]:
+    deliveries = data.quality.deliveries if data.quality else ()
+    for delivery in deliveries:
+        for column, distance in delivery.drift.items():
+            yield {
+                "delivery": delivery.name,
+                "column": column,
+                "distance": round(distance, 4),
+                "state": "drifted" if distance > LIMIT else "steady",
+            }
+
+
+def _stages(data: DashboardData) -> Iterator[Row]:
+    for run in data.runs[:RUNS]:
+        end = f"{run.ended:%b %d, %H:%M:%S}"
+        for position, stage in enumerate(run.stages):
+            base = {
+                "run": end if run.state == "success" else f"{end} ({run.state})",
+                "ended": run.ended.isoformat(),
+                "stage": stage.stage,
+                "verdict": stage.verdict,
+            }
+            if stage.seconds:
+                seconds = round(stage.seconds, 2)
+                yield {**base, "part": stage.verdict, "order": position, "seconds": seconds}
+            if stage.saved:
+                saved = round(stage.saved, 2)
+                yield {**base, "part": "saved", "order": 1000 + position, "seconds": saved}
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,0 +1,133 @@
+"""The charts of single rows: predicted against actual, and the map, which steers it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import altair as alt
+
+from housing.dashboard.look import sized
+from housing.dashboard.rows import Row
+
+MARGIN = 0.3
+"""Degrees around the map."""
+
+IN_REGION = (
+    "!region || !region.longitude || (inrange(datum.longitude, region.longitude)"
+    " && inrange(datum.latitude, region.latitude))"
+)
+
+
+def points(rows: list[Row]) -> dict[str, Any]:
+    """Predicted against actual price, of the rows in the selected region.
+
+    Args:
+        rows: Of the table `points`, at least one.
+    """
+    prices = [row[side] for row in rows for side in ("actual", "predicted")]
+    ends = [min(prices), max(prices)]
+    scale = alt.Scale(domain=ends, nice=True, zero=False)
+    axis = alt.Axis(format="$,.2~s", tickCount=5)
+    located = "longitude" in rows[0]
+    base = alt.Chart(alt.NamedData("points")).transform_filter("datum.model == model")
+    dots = (base.transform_filter(IN_REGION) if located else base).mark_circle(
+        size=18, opacity=0.55
+    )
+    dots = dots.encode(
+        x=alt.X("actual:Q", title="Actual price", scale=scale, axis=axis),
+        y=alt.Y("predicted:Q", title="Predicted price", scale=scale, axis=axis),
+        color=alt.Color(
+            "inside:N",
+            scale=alt.Scale(domain=["inside", "outside"], range=["var(--first)", "var(--second)"]),
+            legend=alt.Legend(
+                labelExpr="datum.label == 'inside' ? 'in its interval' : 'outside its interval'"
+            ),
+        ),
+        tooltip=[
+            alt.Tooltip("actual:Q", title="Actual", format="$,.0f"),
+            alt.Tooltip("predicted:Q", title="Predicted", format="$,.0f"),
+            *([alt.Tooltip("latitude:Q"), alt.Tooltip("longitude:Q")] if located else []),
+        ],
+    )
+    chosen = [
+        alt.param(name="model", value=rows[-1]["model"]),
+        alt.param(name="region", value=None),
+    ]
+    return sized(alt.layer(_diagonal(ends, scale), dots).add_params(*chosen), 430)
+
+
+def _diagonal(ends: list[float], scale: alt.Scale) -> alt.Chart:
+    line: alt.Chart = (
+        alt.Chart()
+        .mark_rule(strokeDash=[4, 4])
+        .encode(
+            x=alt.X(datum=ends[0], scale=scale),
+            x2=alt.X2(datum=ends[1]),
+            y=alt.Y(datum=ends[0], scale=scale),
+            y2=alt.Y2(datum=ends[1]),
+        )
+    )
+    return line
+
+
+def cells(rows: list[Row]) -> dict[str, Any]:
+    """The map: the squares draw the land, their colour is the mean residual.
+
+    Args:
+        rows: Of the table `cells`, at least one.
+    """
+    east, north = _map_scales(rows)
+    chart = (
+        alt.Chart(alt.NamedData("cells"))
+        .transform_filter("datum.model == model")
+        .mark_circle(opacity=0.9)
+        .encode(
+            x=alt.X("longitude:Q", scale=east, axis=None),
+            y=alt.Y("latitude:Q", scale=north, axis=None),
+            size=alt.Size("rows:Q", scale=alt.Scale(range=[24, 320]), legend=None),
+            color=alt.Color(
+                "bias:Q",
+                scale=alt.Scale(
+                    domain=[-60_000, 0, 60_000],
+                    clamp=True,
+                    interpolate="rgb",
+                    range=["var(--low)", "var(--mid)", "var(--high)"],
+                ),
+                legend=alt.Legend(format="+$,.0s", gradientLength=180, values=[-60_000, 0, 60_000]),
+            ),
+            tooltip=[
+                alt.Tooltip("rows:Q", title="Test rows"),
+                alt.Tooltip("bias:Q", title="Mean residual", format="+$,.0f"),
+                alt.Tooltip("rmse:Q", title="RMSE", format="$,.0f"),
+                alt.Tooltip("latitude:Q", format=".1f"),
+                alt.Tooltip("longitude:Q", format=".1f"),
+            ],
+        )
+        .add_params(
+            alt.param(name="model", value=rows[-1]["model"]),
+            alt.selection_interval(name="region", encodings=["x", "y"]),
+        )
+    )
+    return sized(chart, 460)
+
+
+def _map_scales(rows: list[Row]) -> tuple[alt.Scale, alt.Scale]:
+    """Scales of longitude and latitude that keep the land's shape at any width of the page."""
+    east = [row["longitude"] for row in rows]
+    north = [row["latitude"] for row in rows]
+    middle_east, middle_north = (min(east) + max(east)) / 2, (min(north) + max(north)) / 2
+    half_east = max((max(east) - min(east)) / 2 + MARGIN, 2 * MARGIN)
+    half_north = max((max(north) - min(north)) / 2 + MARGIN, 2 * MARGIN)
+    # One degree of longitude is shorter than one of latitude by the cosine of the latitude.
+    shrink = math.cos(math.radians(middle_north))
+    per_pixel = f"max({half_north:.3f} / height, {half_east * shrink:.3f} / width)"
+    return (
+        _around(middle_east, f"width * {per_pixel} / {shrink:.4f}"),
+        _around(middle_north, f"height * {per_pixel}"),
+    )
+
+
+def _around(middle: float, half: str) -> alt.Scale:
+    low, high = alt.ExprRef(f"{middle} - {half}"), alt.ExprRef(f"{middle} + {half}")
+    return alt.Scale(domainMin=low, domainMax=high, nice=False, zero=False)

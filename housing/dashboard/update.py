@@ -1,0 +1,51 @@
+"""Makes the page, puts it in its place, and keeps it in MLflow."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from housing.config import Params
+from housing.dashboard import page_file
+from housing.dashboard.data import collect
+from housing.dashboard.history import record_runs
+from housing.dashboard.page import render
+from housing.settings import Settings
+from housing.tracking.client import connected
+
+ARTIFACTS = "dashboard"
+"""Folder of the page among the artifacts of the newest result's run."""
+
+
+def update(settings: Settings, params: Params) -> Path:
+    """Makes the page anew from what MLflow holds.
+
+    Runs of the DAG that left a summary in the project's folder are put into MLflow first. A reader
+    sees the old page or the new one, never a part of one.
+
+    Args:
+        settings: Where MLflow and the project's folder are.
+        params: Names the model and its aliases, and the gate's limits.
+
+    Returns:
+        The page. It is also an artifact of the newest result's run, where there is a result.
+
+    Raises:
+        TrackingUnavailableError: MLflow does not answer.
+        TrackingError: An experiment was deleted.
+    """
+    path = page_file(settings.root)
+    with connected(settings) as client:
+        record_runs(client, settings)
+        data = collect(client, settings, params)
+        _write(path, render(data))
+        if data.newest is not None:
+            client.log_artifact(data.newest.run_id, str(path), ARTIFACTS)
+    return path
+
+
+def _write(path: Path, html: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_text(html, encoding="utf-8")
+    partial.replace(path)
