@@ -1,0 +1,50 @@
+"""The DAG `housing_batch_scoring`: prices every file in `data/scoring/` by the champion.
+
+It starts when the champion changes, and when a file comes. A file is priced once for each version;
+the prices are in `data/predictions/`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG
+
+from housing.airflow.assets import alias_asset, folder_asset
+from housing.airflow.batch import FindFilesOperator, ScoreFileOperator
+from housing.config import load_params
+from housing.settings import load_settings
+
+settings = load_settings()
+names = load_params(settings.root / "params.yaml").registry
+champion = alias_asset("housing", names.model, names.champion)
+files = folder_asset("housing", settings.root, Path("data/scoring"))
+
+with DAG(
+    dag_id="housing_batch_scoring",
+    schedule=champion | files,
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args={
+        "owner": "ml-platform",
+        "retries": settings.retries,
+        "retry_delay": timedelta(seconds=settings.retry_delay),
+    },
+    tags=["housing", "mlflow"],
+    doc_md=__doc__,
+) as dag:
+    find = FindFilesOperator(
+        task_id="find_files",
+        root=str(settings.root),
+        alias=names.champion,
+        doc_md="Finds the files that the champion has not priced yet.",
+    )
+    score = ScoreFileOperator.partial(
+        task_id="score_file",
+        root=str(settings.root),
+        max_active_tis_per_dag=1,  # one file takes every core
+        map_index_template="{{ task.file.split('/')[-1] }}",
+        doc_md="Prices one file; its bad rows go to quarantine.",
+    ).expand_kwargs(find.output)

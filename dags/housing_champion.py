@@ -1,0 +1,56 @@
+"""The DAG `housing_champion`: a person decides whether the version in staging serves production.
+
+It starts when staging changes. The question stands under *Required actions*, with challenger and
+champion side by side; without an answer in time, nothing changes.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import DAG
+
+from housing.airflow.assets import alias_asset
+from housing.airflow.champion import CompareOperator, SetChampionOperator
+from housing.config import load_params
+from housing.settings import load_settings
+
+settings = load_settings()
+names = load_params(settings.root / "params.yaml").registry
+
+with DAG(
+    dag_id="housing_champion",
+    schedule=alias_asset("housing", names.model, names.staging),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    default_args={
+        "owner": "ml-platform",
+        "retries": settings.retries,
+        "retry_delay": timedelta(seconds=settings.retry_delay),
+    },
+    tags=["housing", "mlflow"],
+    doc_md=__doc__,
+) as dag:
+    compare = CompareOperator(
+        task_id="compare",
+        root=str(settings.root),
+        doc_md="Puts challenger and champion side by side.",
+    )
+    approve = ApprovalOperator(
+        task_id="approve",
+        subject="{{ ti.xcom_pull(task_ids='compare')['title'] }}",
+        body="{{ ti.xcom_pull(task_ids='compare')['body'] }}",
+        response_timeout=timedelta(hours=settings.approval_hours),
+        defaults=ApprovalOperator.REJECT,  # no answer in time: nothing changes
+        doc_md="Asks a person; see *Required actions*.",
+    )
+    decide = SetChampionOperator(
+        task_id="set_champion",
+        root=str(settings.root),
+        compare=compare.task_id,
+        approve=approve.task_id,
+        outlets=[alias_asset("housing", names.model, names.champion)],
+        doc_md="Moves the alias to the approved version, and writes the journal.",
+    )
+    compare >> approve >> decide

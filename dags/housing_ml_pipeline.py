@@ -1,0 +1,108 @@
+"""The DAG `housing_ml_pipeline`: every stage of dvc.yaml as a task, then the gate.
+
+It starts once a day, and when a delivery comes. The stages and their edges are DVC's own. This file
+only wires them to what follows.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable
+from airflow.sdk.definitions.param import ParamsDict
+
+from housing.airflow.assets import alias_asset, folder_asset
+from housing.airflow.dashboard import DashboardOperator
+from housing.airflow.ending import FailureAlertOperator, SummaryOperator
+from housing.airflow.gate import PromoteOperator, ValidateModelOperator
+from housing.airflow.notify import CHANNELS, NotifyOperator
+from housing.airflow.render import render
+from housing.airflow.steering import form
+from housing.config import load_params
+from housing.pipeline import graph
+from housing.settings import load_settings
+
+settings = load_settings()
+# A fault in params.yaml shows as this file's import error.
+params = load_params(settings.root / "params.yaml")
+registry = params.registry
+moved = (registry.staging, registry.champion) if registry.auto_champion else (registry.staging,)
+stages = graph.load(settings.root)
+
+with DAG(
+    dag_id="housing_ml_pipeline",
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("@daily", timezone="UTC"),
+        assets=folder_asset("housing", settings.root, params.data.landing),
+    ),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args={
+        "owner": "ml-platform",
+        "retries": settings.retries,
+        "retry_delay": timedelta(seconds=settings.retry_delay),
+    },
+    tags=["housing", "dvc", "mlflow"],
+    doc_md=__doc__,
+) as dag:
+    tasks = render(stages, settings.root, project="housing")
+    root = str(settings.root)
+    validate = ValidateModelOperator(
+        task_id="validate_model",
+        root=root,
+        promote="promote_to_staging",
+        alert="send_failure_alert",
+        doc_md="Judges the result by its evidence in MLflow; the limits are in `params.yaml`.",
+    )
+    promote = PromoteOperator(
+        task_id="promote_to_staging",
+        root=root,
+        validate=validate.task_id,
+        outlets=[alias_asset("housing", registry.model, alias) for alias in moved],
+        doc_md="Registers the model once, and moves the alias `staging` to it.",
+    )
+    alert = FailureAlertOperator(
+        task_id="send_failure_alert",
+        validate=validate.task_id,
+        doc_md="Tells people why a task failed, or why the gate rejected the model.",
+    )
+    notify = [
+        NotifyOperator(
+            task_id=f"notify_{channel}",
+            channel=channel,
+            root=root,
+            validate=validate.task_id,
+            promote=promote.task_id,
+            alert=alert.task_id,
+            retries=0,  # it tries again by itself, for half a minute
+            doc_md=f"Tells people by {channel} what was promoted, or why nothing was.",
+        )
+        for channel in CHANNELS
+    ]
+    names = {task.task_id: name for name, task in tasks.items()}
+    dashboard = DashboardOperator(
+        task_id="update_dashboard",
+        root=root,
+        stages=names,
+        validate=validate.task_id,
+        promote=promote.task_id,
+        doc_md="Makes the page in the tab Housing anew, after a promotion and after an alert.",
+    )
+    summary = SummaryOperator(
+        task_id="summarize_run",
+        root=root,
+        stages=names,
+        validate=validate.task_id,
+        promote=promote.task_id,
+        doc_md="Sums the run up in `.housing/runs`; it fails where any task failed.",
+    )
+    ends = [task for task in tasks.values() if not task.downstream_list]
+    ends >> validate >> promote
+    [*ends, validate, promote] >> alert
+    promote >> [*notify, dashboard]
+    alert >> [*notify, dashboard] >> summary
+
+# Airflow copies the params of a DAG into every task that is made after them: with 400 stages to
+# choose from, that would be most of the time to parse this file.
+dag.params = ParamsDict(form(node.name for node in stages.stages))

@@ -1,0 +1,41 @@
+"""The DAG `housing_rollback`: puts an alias back to the version before, for a reason."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from airflow.sdk import DAG, Param
+
+from housing.airflow.assets import alias_asset
+from housing.airflow.champion import RollbackOperator
+from housing.config import load_params
+from housing.settings import load_settings
+
+settings = load_settings()
+names = load_params(settings.root / "params.yaml").registry
+
+with DAG(
+    dag_id="housing_rollback",
+    schedule=None,
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    default_args={"owner": "ml-platform"},
+    tags=["housing", "mlflow"],
+    params={
+        "alias": Param(
+            names.champion,
+            title="Alias",
+            type="string",
+            enum=[names.champion, names.staging],
+        ),
+        "reason": Param(type="string", minLength=3, title="Reason", description="For the journal."),
+    },
+    doc_md=__doc__,
+) as dag:
+    RollbackOperator(
+        task_id="roll_back",
+        root=str(settings.root),
+        alias="{{ params.alias }}",
+        reason="{{ params.reason }}",
+        outlets=[alias_asset("housing", names.model, names.champion)],
+        doc_md="Moves the alias, and writes the journal.",
+    )

@@ -1,0 +1,88 @@
+"""Links from a task to where its work can be seen."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseOperator, BaseOperatorLink
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import TaskInstanceKey
+
+
+class Linked:
+    """Mixed into an operator that knows its links once it has run.
+
+    Attributes:
+        links: Address by name of the link; set by ``execute``.
+    """
+
+    links: Mapping[str, str] = MappingProxyType({})
+
+
+class StageLink(BaseOperatorLink):
+    """The stage in ``dvc.yaml``, at the revision that ran."""
+
+    name = "dvc.yaml"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002  # Airflow's signature
+        """The address, or nothing where git knows no remote."""
+        return operator.links.get(self.name, "") if isinstance(operator, Linked) else ""
+
+
+class RunLink(BaseOperatorLink):
+    """The MLflow run of the result."""
+
+    name = "MLflow run"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002  # Airflow's signature
+        """The address, or nothing where MLflow has no web address or no such run."""
+        return operator.links.get(self.name, "") if isinstance(operator, Linked) else ""
+
+
+def web_address(remote: str) -> str | None:
+    """The https form of a git remote, or None where it is no host on the web.
+
+    Args:
+        remote: ``git@host:owner/name.git``, ``ssh://git@host/owner/name.git``, or
+            ``https://user@host/owner/name.git``. A user or password is left out.
+    """
+    found = re.fullmatch(
+        r"(?:(?:https?|ssh|git)://(?:[^@/]*@)?(?P<host>[^/:@]+)(?::\d+)?/"
+        r"|(?:[^@/:]+@)?(?P<scp>[^/:@]+\.[^/:@]+):)(?P<path>[^\s]+?)(?:\.git)?/?",
+        remote.strip(),
+    )
+    return f"https://{found['host'] or found['scp']}/{found['path']}" if found else None
+
+
+def stage_address(root: Path, file: str) -> str:
+    """Where ``dvc.yaml`` can be read at the current revision, or "" where git knows no remote.
+
+    Args:
+        root: The project's folder.
+        file: The ``dvc.yaml``, relative to the root.
+    """
+    base = web_address(_git(root, "config", "--get", "remote.origin.url"))
+    if base is None:
+        return ""
+    revision, _, folder = _git(root, "rev-parse", "HEAD", "--show-prefix").partition("\n")
+    return f"{base}/blob/{revision}/{folder}{file}"
+
+
+def run_address(store: str, run_id: str) -> str:
+    """Where an MLflow run can be seen, or "" for a store without a server."""
+    return f"{store.rstrip('/')}/#/runs/{run_id}" if store.startswith("http") and run_id else ""
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # the stack's image has no git
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,47 @@
+"""The one place that maps DVC's stage names to Airflow's task ids and back."""
+
+from __future__ import annotations
+
+import re
+
+from housing.errors import GraphError
+
+LIMIT = 250
+"""Characters that Airflow allows in a task id (``airflow.sdk`` refuses a longer one)."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-]")
+_TOKEN = re.compile(r"\.\.([0-9a-f]+)\.|\.")
+
+
+def task_id_of(stage: str) -> str:
+    """The task id of a stage: ``train_model@xgboost`` becomes ``train_model.xgboost``.
+
+    Airflow allows word characters, dashes and dots. The first ``@``, which DVC puts before the
+    key of a matrix or foreach stage, becomes a dot; any other character that is not plain becomes
+    two dots, its code point in hex, and a dot. No two stages share an id. The UI shows the stage's
+    own name anyway (``task_display_name``).
+
+    Args:
+        stage: Name of the stage, as DVC addresses it.
+
+    Raises:
+        GraphError: The id would be longer than Airflow allows.
+    """
+    group, at, key = stage.partition("@")
+    task_id = _escape(group) + ("." if at else "") + _escape(key)
+    if len(task_id) > LIMIT:
+        raise GraphError(
+            f"the stage {stage!r} needs a task id of {len(task_id)} characters, "
+            f"Airflow allows {LIMIT}",
+            "give the stage a shorter name in dvc.yaml",
+        )
+    return task_id
+
+
+def stage_of(task_id: str) -> str:
+    """The stage of a task id: the inverse of `task_id_of`."""
+    return _TOKEN.sub(lambda token: chr(int(token[1], 16)) if token[1] else "@", task_id)
+
+
+def _escape(text: str) -> str:
+    return "".join(char if _PLAIN.match(char) else f"..{ord(char):x}." for char in text)

@@ -1,0 +1,88 @@
+"""Which stages a run takes, in DVC's own terms. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Literal
+
+from housing.errors import ConfigError
+
+ALL = "all"
+NONE = "none"
+Scope = Literal["only", "downstream", "upstream"]
+Upstream = Mapping[str, Collection[str]]
+"""Every stage with the stages it directly depends on."""
+
+
+def choices(stages: Iterable[str]) -> list[str]:
+    """What a person may name: every stage, and each matrix or foreach as a whole.
+
+    Args:
+        stages: Names of all stages.
+
+    Returns:
+        ``train_model`` before ``train_model@linear`` and ``train_model@xgboost``, in order.
+    """
+    names: dict[str, None] = {}
+    for stage in stages:
+        names.setdefault(stage.partition("@")[0])
+        names.setdefault(stage)
+    return list(names)
+
+
+def members(name: str, stages: Collection[str]) -> frozenset[str]:
+    """The stages that a name stands for.
+
+    Args:
+        name: A stage, a matrix or foreach as a whole, ``all`` or ``none``.
+        stages: Names of all stages.
+
+    Raises:
+        ConfigError: No stage has this name.
+    """
+    if name in {ALL, NONE}:
+        return frozenset(stages if name == ALL else ())
+    found = frozenset(s for s in stages if name in {s, s.partition("@")[0]})
+    if not found:
+        raise ConfigError(f"dvc.yaml has no stage {name!r}", "dvc stage list --all")
+    return found
+
+
+def select(name: str, scope: Scope, upstream: Upstream) -> frozenset[str]:
+    """The stages of a run.
+
+    Args:
+        name: A stage, a matrix or foreach as a whole, or ``all``.
+        scope: ``only`` takes the named stage (``dvc repro --single-item``), ``downstream`` also
+            all that depends on it (``dvc repro --downstream``), ``upstream`` also all that it
+            depends on (``dvc repro``).
+        upstream: Every stage with the stages it directly depends on.
+
+    Raises:
+        ConfigError: No stage has this name.
+    """
+    named = members(name, upstream)
+    if scope == "only":
+        return named
+    edges = upstream if scope == "upstream" else _reversed(upstream)
+    reached: set[str] = set()
+    waiting = list(named)
+    while waiting:
+        stage = waiting.pop()
+        if stage not in reached:
+            reached.add(stage)
+            waiting.extend(edges[stage])
+    return frozenset(reached)
+
+
+def last(upstream: Upstream) -> frozenset[str]:
+    """The stages that no other stage depends on."""
+    return frozenset(upstream).difference(*upstream.values())
+
+
+def _reversed(upstream: Upstream) -> dict[str, list[str]]:
+    downstream: dict[str, list[str]] = {stage: [] for stage in upstream}
+    for stage, parents in upstream.items():
+        for parent in parents:
+            downstream[parent].append(stage)
+    return downstream

@@ -1,0 +1,194 @@
+"""Where the stages of a run work: the project itself, or a copy with overridden parameters."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from housing.config import parse_params
+from housing.errors import ConfigError
+from housing.pipeline import graph
+from housing.settings import Settings, load_settings
+
+FOLDER = Path(".housing/workspaces")
+"""Folder, below the project, of one workspace for each run with overrides."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder in which the stages of one run work.
+
+    A run without overrides works in the project. A run with overrides works in a copy of what its
+    stages declare, with its own ``params.yaml`` and ``dvc.lock``, and with the project's cache and
+    MLflow store: it reuses what is cached, and leaves nothing behind in the project. The first
+    task that needs the copy makes it; the run's summary removes it.
+
+    Attributes:
+        project: The project's folder.
+        root: The folder in which DVC works.
+        overrides: ``path=value`` pairs that replace values of ``params.yaml``.
+    """
+
+    project: Path
+    root: Path
+    overrides: tuple[str, ...]
+
+    @classmethod
+    def of(cls, project: Path, run_id: str, overrides: Sequence[str]) -> Self:
+        """The workspace of a run.
+
+        Args:
+            project: The project's folder.
+            run_id: Airflow's id of the run.
+            overrides: ``path=value`` pairs; none for a plain run.
+        """
+        root = project / FOLDER / run_id if overrides else project
+        return cls(project.resolve(), root.resolve(), tuple(overrides))
+
+    @contextmanager
+    def entered(self) -> Iterator[Settings]:
+        """Makes the workspace where it is missing, and points the environment at it.
+
+        Yields:
+            The settings that hold in the workspace.
+
+        Raises:
+            ConfigError: An override names no parameter, or its value does not fit.
+        """
+        settings = load_settings(root=self.project)
+        if not self.overrides:
+            yield settings
+            return
+        self._make()
+        inside = {
+            "HOUSING_ROOT": str(self.root),
+            "HOUSING_OVERRIDES": json.dumps(self.overrides),
+            "MLFLOW_TRACKING_URI": settings.store,
+            **(
+                {"HOUSING_ARTIFACTS": settings.artifact_location}
+                if settings.artifact_location
+                else {}
+            ),
+        }
+        with _environment(inside):
+            yield load_settings()
+
+    def remove(self) -> None:
+        """Removes the copy, where there is one; the project itself stays."""
+        if self.overrides:
+            shutil.rmtree(self.root, ignore_errors=True)
+            _lock_of(self.root).unlink(missing_ok=True)
+
+    def _make(self) -> None:
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        with _lock_of(self.root).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # independent stages start at the same time
+            if self.root.exists():
+                return
+            text = override((self.project / "params.yaml").read_text("utf-8"), self.overrides)
+            partial = self.root.with_name(f"{self.root.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            _copy(self.project, partial)
+            (partial / "params.yaml").write_text(text, encoding="utf-8")
+            _share_cache(self.project, partial)
+            partial.rename(self.root)
+
+
+def override(text: str, overrides: Sequence[str]) -> str:
+    """Replaces values in the text of a ``params.yaml``.
+
+    Args:
+        text: The file's content.
+        overrides: ``path=value`` pairs; a value is read as YAML: ``train.xgboost.max_depth=8``.
+
+    Returns:
+        The new content; comments are not kept.
+
+    Raises:
+        ConfigError: An override names no parameter, or its value does not fit.
+    """
+    content: Any = yaml.safe_load(text)
+    faults = []
+    for pair in overrides:
+        path, _, value = pair.partition("=")
+        *parents, key = path.strip().split(".")
+        place = content
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or key not in place:
+            faults.append(f"{path}: params.yaml has no such key")
+            continue
+        place[key] = yaml.safe_load(value)
+    if faults:
+        raise ConfigError.of_faults("the overrides", faults)
+    parse_params(content, "params.yaml with the overrides")
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def _copy(project: Path, target: Path) -> None:
+    """Copies everything that the stages read and none of them writes, and DVC's own files."""
+    stages = graph.load(project).stages
+    made = {out for stage in stages for out in stage.outs}
+    files = {stage.file for stage in stages} | {
+        param.partition(":")[0] for s in stages for param in s.params
+    }
+    locks = {str(Path(file).with_name("dvc.lock")) for file in files}
+    own = {".dvc/config", ".dvc/config.local", ".dvcignore", "params.yaml"}
+    read = {dep for stage in stages for dep in stage.deps}
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        inside = Path(folder).relative_to(project)
+        return {name for name in names if str(inside / name) in made or name == "__pycache__"}
+
+    for path in sorted(files | locks | own | read - made):
+        source, copy = project / path, target / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=left_out, dirs_exist_ok=True)
+        elif source.exists():
+            shutil.copy2(source, copy)
+
+
+def _share_cache(project: Path, copy: Path) -> None:
+    """Lets the copy use the project's cache, and keeps it out of git's sight."""
+    cache = _dvc(project, "cache", "dir")
+    _dvc(copy, "config", "--local", "core.no_scm", "true")
+    _dvc(copy, "cache", "dir", "--local", str((project / cache).resolve()))
+
+
+def _dvc(root: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "dvc", "--cd", str(root), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ConfigError(f"{' '.join(command)} failed: {done.stderr.strip()}", "dvc doctor")
+    return done.stdout.strip()
+
+
+def _lock_of(root: Path) -> Path:
+    return root.with_name(f"{root.name}.lock")
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables, and puts the old ones back: under `make run` all tasks share a process."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,61 @@
+"""Runs a DAG through real Airflow task runs, step by step, in one process of its own.
+
+Usage: ``python airflow_driver.py DAG_FILE DAG_ID < steps.json > results.json``. A step is a shell
+command to run first and the answers to the trigger form; its result holds what Airflow kept of the
+run. Starting Airflow takes seconds, so the steps of a test share a process.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+
+
+def main(dag_file: str, dag_id: str) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.utils.db import initdb
+
+    initdb()
+    results = []
+    for step in json.load(sys.stdin):
+        subprocess.run(step["shell"], shell=True, check=True)
+        bag = DagBag(dag_file, safe_mode=False)
+        if bag.import_errors:
+            results.append({"import_errors": list(bag.import_errors.values())})
+            continue
+        dag = bag.dags[dag_id]
+        run = dag.test(run_conf=step["conf"])
+        results.append(_result(run, [task.task_id for task in dag.tasks]))
+    print(json.dumps(results), file=sys.__stdout__)
+
+
+def _result(run: DagRun, task_ids: list[str]) -> dict[str, Any]:
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        states = {ti.task_id: str(ti.state) for ti in run.get_task_instances(session=session)}
+        xcoms = session.scalars(select(XComModel).where(XComModel.run_id == run.run_id)).all()
+        events = session.execute(
+            select(AssetModel.uri, AssetEvent.extra)
+            .join(AssetEvent, AssetEvent.asset_id == AssetModel.id)
+            .where(AssetEvent.source_run_id == run.run_id)
+        ).all()
+    return {
+        "run_id": run.run_id,
+        "state": str(run.state),
+        "states": {task_id: states[task_id] for task_id in task_ids},
+        "xcoms": {f"{x.task_id}.{x.key}": XComModel.deserialize_value(x) for x in xcoms},
+        "events": {uri: extra for uri, extra in events},  # noqa: C416  # rows are no pairs to mypy
+    }
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,106 @@
+"""A tiny DVC repository with a DAG of its own, run by `airflow_driver`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+DAG = """
+from datetime import UTC, datetime
+from pathlib import Path
+from airflow.sdk import DAG
+from housing.airflow.ending import FailureAlertOperator, SummaryOperator
+from housing.airflow.render import render
+from housing.airflow.steering import form
+from housing.pipeline import graph
+
+root = Path(__file__).parent
+stages = graph.load(root)
+with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None,
+         params=form(node.name for node in stages.stages)):
+    tasks = render(stages, root, project="tiny")
+    alert = FailureAlertOperator(task_id="alert", validate="gate")
+    summary = SummaryOperator(
+        task_id="summary", root=str(root), validate="gate", promote="promotion",
+        stages={task.task_id: name for name, task in tasks.items()})
+    list(tasks.values()) >> alert >> summary
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A tiny project in a folder of its own."""
+
+    root: Path
+
+    @classmethod
+    def make(cls, root: Path, stages: dict[str, Any], **files: str) -> Project:
+        """Makes a DVC repository with these stages."""
+        root.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+        dvc = [sys.executable, "-m", "dvc", "init", "--quiet"]
+        subprocess.run(dvc, cwd=root, check=True)
+        (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
+        (root / "dag.py").write_text(DAG)
+        (root / ".dvcignore").write_text("/.airflow\n/.housing\n")
+        for name, text in files.items():
+            (root / name).write_text(text)
+        return cls(root)
+
+    def env(self) -> dict[str, str]:
+        """The environment of everything that runs here."""
+        return {
+            **os.environ,
+            "AIRFLOW_HOME": str(self.root / ".airflow"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.root),
+            "DVC_SITE_CACHE_DIR": str(self.root / ".dvc/tmp/site"),
+            "HOUSING_ROOT": str(self.root),
+            "HOUSING_RETRIES": "0",
+        }
+
+    def start(self, *steps: tuple[str, dict[str, Any]]) -> subprocess.Popen[str]:
+        """Starts to run the DAG once for each step: a shell command first, then these params."""
+        content = json.dumps([{"shell": shell, "conf": conf} for shell, conf in steps])
+        (self.root / "steps.json").write_text(content)
+        with (self.root / "steps.json").open() as given, self.log.open("w") as log:
+            return subprocess.Popen(
+                [sys.executable, HERE / "airflow_driver.py", self.root / "dag.py", "tiny"],
+                stdin=given,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.root,
+                env=self.env(),
+                text=True,
+            )
+
+    def finish(self, driver: subprocess.Popen[str]) -> list[dict[str, Any]]:
+        """Waits for what `start` started; one result for each step."""
+        code = driver.wait()
+        log = self.log.read_text()
+        assert code == 0, log[-4000:]
+        results: list[dict[str, Any]] = json.loads(log.splitlines()[-1])
+        return results
+
+    def run(self, *steps: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        """Runs the DAG once for each step, and waits."""
+        return self.finish(self.start(*steps))
+
+    @property
+    def log(self) -> Path:
+        """Everything that the tasks logged."""
+        return self.root / "driver.log"
+
+    def summary(self, result: dict[str, Any]) -> dict[str, Any]:
+        """The JSON file that the summary of a run left."""
+        path = self.root / ".housing" / "runs" / f"{result['run_id']}.json"
+        content: dict[str, Any] = json.loads(path.read_text())
+        return content

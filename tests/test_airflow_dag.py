@@ -1,0 +1,124 @@
+"""The DAG file: what it renders, what it imports, what it says of a fault."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.airflow_project import Project
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+DAG_FILE = ROOT / "dags" / "housing_ml_pipeline.py"
+HEAVY = ["dvc", "mlflow", "numpy", "pandas", "polars", "pyarrow", "sklearn", "xgboost"]
+RENDERED = """
+import json, runpy, sys
+heavy = sys.argv[2:]
+dag = runpy.run_path(sys.argv[1])["dag"]
+print(json.dumps({
+    "tasks": {t.task_id: sorted(t.upstream_task_ids) for t in dag.tasks},
+    "docs": {t.task_id: t.doc_md for t in dag.tasks},
+    "owners": sorted({t.owner for t in dag.tasks}),
+    "retries": sorted({(t.retries, t.retry_delay.total_seconds()) for t in dag.tasks}),
+    "dag": [dag.catchup, dag.max_active_runs, str(dag.start_date), dag.doc_md],
+    "schedule": [dag.schedule.timetable.expression, dag.schedule.asset_condition.name],
+    "heavy": [name for name in heavy if name in sys.modules],
+}))
+"""
+AFTER = {
+    "validate_model",
+    "promote_to_staging",
+    "send_failure_alert",
+    "notify_slack",
+    "notify_mail",
+    "update_dashboard",
+    "summarize_run",
+}
+
+
+def render(root: Path) -> dict[str, Any]:
+    """Runs the DAG file on a project, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", RENDERED, str(DAG_FILE), *HEAVY],
+        env=Project(root).env() | {"HOUSING_RETRIES": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    root = tmp_path_factory.mktemp("housing") / "p"
+    shutil.copytree(ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, root / name)
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    render(root)  # the first look resolves the graph with DVC, and keeps it
+    return render(root)
+
+
+def test_the_tasks_and_edges_are_those_of_dvc(rendered: dict[str, Any]) -> None:
+    stages = {task: ups for task, ups in rendered["tasks"].items() if task not in AFTER}
+    assert stages == {
+        "ingest_data": [],
+        "feature_engineering": ["ingest_data"],
+        "train_model.linear": ["feature_engineering"],
+        "train_model.xgboost": ["feature_engineering"],
+        "evaluate_model": ["feature_engineering", "train_model.linear", "train_model.xgboost"],
+        "track_model": [
+            "evaluate_model",
+            "feature_engineering",
+            "ingest_data",
+            "train_model.linear",
+            "train_model.xgboost",
+        ],
+    }
+
+
+def test_the_dashboard_follows_promotion_and_alert(rendered: dict[str, Any]) -> None:
+    assert rendered["tasks"]["update_dashboard"] == ["promote_to_staging", "send_failure_alert"]
+    assert "update_dashboard" in rendered["tasks"]["summarize_run"]
+
+
+def test_the_settings_of_the_design_are_kept(rendered: dict[str, Any]) -> None:
+    assert rendered["owners"] == ["ml-platform"]
+    # A notification tries again by itself.
+    assert rendered["retries"] == [[0, 300.0], [2, 300.0]]
+    catchup, active, start, doc = rendered["dag"]
+    assert (catchup, active) == (False, 1)
+    assert rendered["schedule"] == ["0 0 * * *", "housing/data/landing"]
+    assert start.startswith("2026-01-01")
+    assert doc
+
+
+def test_every_task_says_what_it_is_for(rendered: dict[str, Any]) -> None:
+    assert all(rendered["docs"].values())
+    assert "early stopping" in rendered["docs"]["train_model.xgboost"]
+
+
+def test_nothing_heavy_is_imported_to_parse_it(rendered: dict[str, Any]) -> None:
+    assert rendered["heavy"] == []
+
+
+def test_bad_params_are_an_import_error_with_every_fault(tmp_path: Path) -> None:
+    project = Project.make(tmp_path / "p", {"one": {"cmd": "true"}})
+    shutil.copy(ROOT / "params.yaml", project.root)
+    text = (project.root / "params.yaml").read_text()
+    text = text.replace("seed: 7", "seed: seven").replace("max_depth: 7", "max_dept: 7")
+    (project.root / "params.yaml").write_text(text)
+    shutil.copy(DAG_FILE, project.root / "dag.py")
+    (result,) = project.run(("true", {}))
+    (message,) = result["import_errors"]
+    assert "params.yaml has 2 fault(s)" in message
+    assert "seed: Input should be a valid integer" in message
+    assert "train.xgboost.max_dept: Extra inputs are not permitted" in message

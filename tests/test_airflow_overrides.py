@@ -1,0 +1,111 @@
+"""A run with overridden parameters, in a workspace of its own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from housing.airflow.workspace import override
+from housing.config import load_params
+from housing.errors import ConfigError
+from tests.airflow_project import Project
+
+PARAMS = Path(__file__).parent.parent / "params.yaml"
+STAGES = {
+    "copy": {"cmd": "cp in/seed seed.txt", "deps": ["in"], "outs": ["seed.txt"]},
+    "train": {
+        "cmd": 'echo "$HOUSING_OVERRIDES" >> $SEEN; cat seed.txt > model.txt; '
+        "grep -A9 booster..gbtree params.yaml >> model.txt",
+        "deps": ["seed.txt"],
+        "params": ["train.xgboost.max_depth"],
+        "outs": ["model.txt"],
+    },
+}
+OVERRIDES = ["train.xgboost.max_depth=8"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    root = tmp_path_factory.mktemp("overrides") / "p"
+    (root / "in").mkdir(parents=True)
+    (root / "in" / "seed").write_text("1\n")
+    shutil.copy(PARAMS, root)
+    return Project.make(root, STAGES)
+
+
+@pytest.fixture(scope="module")
+def runs(project: Project) -> list[dict[str, Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEEN", str(project.root.parent / "seen"))
+        return project.run(
+            ("true", {}),
+            ("cp dvc.lock ../before.lock", {"overrides": OVERRIDES}),
+            ("cp dvc.lock ../after.lock", {"overrides": OVERRIDES}),
+            ("true", {}),
+            ("true", {"overrides": ["train.xgboost.max_dept=8", "seed=-1"]}),
+        )
+
+
+def test_the_overridden_stage_runs_and_the_rest_comes_from_the_cache(
+    project: Project, runs: list[dict[str, Any]]
+) -> None:
+    first = runs[1]["xcoms"]
+    assert first["copy.return_value"]["verdict"] == "restored"
+    assert first["train.return_value"]["verdict"] == "ran"
+    (reason,) = [r for r in first["train.return_value"]["reasons"] if r["kind"] == "param"]
+    assert (reason["before"], reason["after"]) == ("7", "8")
+    assert runs[2]["xcoms"]["train.return_value"]["verdict"] == "restored"
+    seen = (project.root.parent / "seen").read_text().splitlines()
+    assert seen == ["", '["train.xgboost.max_depth=8"]']
+    assert project.summary(runs[1])["overrides"] == OVERRIDES
+
+
+def test_the_normal_run_is_not_disturbed(project: Project, runs: list[dict[str, Any]]) -> None:
+    assert (project.root / "params.yaml").read_bytes() == PARAMS.read_bytes()
+    before, after = (
+        (project.root.parent / f"{name}.lock").read_bytes() for name in ("before", "after")
+    )
+    assert before == after
+    assert set(runs[3]["states"].values()) == {"skipped", "success"}
+    assert project.summary(runs[3])["counts"] == {"unchanged": 2}
+    status = [sys.executable, "-m", "dvc", "status", "--quiet"]
+    assert subprocess.run(status, cwd=project.root, env=project.env(), check=False).returncode == 0
+
+
+def test_nobody_is_told_of_new_data(runs: list[dict[str, Any]]) -> None:
+    assert len(runs[0]["events"]) == 2
+    assert runs[1]["events"] == {}
+
+
+def test_the_workspace_is_removed(project: Project, runs: list[dict[str, Any]]) -> None:
+    assert runs[1]["state"] == "success"
+    assert list((project.root / ".housing" / "workspaces").iterdir()) == []
+
+
+def test_a_wrong_override_fails_before_any_stage(runs: list[dict[str, Any]]) -> None:
+    assert runs[4]["states"]["copy"] == "failed"
+    assert runs[4]["states"]["train"] == "upstream_failed"
+    assert "train.xgboost.max_dept: params.yaml has no such key" in runs[4]["xcoms"]["copy.error"]
+
+
+def test_an_override_replaces_one_value() -> None:
+    text = override(PARAMS.read_text(), ["gate.max_rmse=40000", "candidates=[xgboost]"])
+    content, plain = yaml.safe_load(text), yaml.safe_load(PARAMS.read_text())
+    assert content.pop("candidates") == ["xgboost"]
+    assert content["gate"].pop("max_rmse") == 40000
+    del plain["candidates"], plain["gate"]["max_rmse"]
+    assert content == plain
+
+
+def test_a_value_that_does_not_fit_is_refused_by_the_models(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="seed: Input should be greater than or equal to 0"):
+        override(PARAMS.read_text(), ["seed=-1"])
+    copy = tmp_path / "params.yaml"
+    copy.write_text(override(PARAMS.read_text(), ["seed=8"]))
+    assert load_params(copy).seed == 8

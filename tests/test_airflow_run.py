@@ -1,0 +1,144 @@
+"""Stage tasks in real Airflow runs on a real DVC repository."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.airflow_project import Project
+
+STAGES = {
+    "head": {"cmd": "cat seed > head.txt", "deps": ["seed"], "outs": ["head.txt"]},
+    "copy": {
+        "foreach": ["x", "y"],
+        "do": {
+            "cmd": "grep -v comment head.txt > ${item}.txt",
+            "deps": ["head.txt"],
+            "outs": ["${item}.txt"],
+        },
+    },
+    "tail": {
+        "cmd": "cat x.txt y.txt > tail.txt",
+        "deps": ["x.txt", "y.txt"],
+        "outs": ["tail.txt"],
+    },
+}
+SKIPPED = {"head": "skipped", "copy.x": "skipped", "copy.y": "skipped", "tail": "skipped"}
+ENDED = {"alert": "skipped", "summary": "success"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project.make(tmp_path_factory.mktemp("tiny") / "p", STAGES, seed="1\n")
+
+
+@pytest.fixture(scope="module")
+def runs(project: Project) -> dict[str, dict[str, Any]]:
+    steps = {
+        "cold": ("true", {}),
+        "unchanged": ("touch seed", {}),
+        "same content": ("echo comment >> seed", {}),
+        "restored": ("echo 1 > seed", {}),
+        "forced": ("true", {"force": "copy"}),
+        "only": ("echo 2 > seed", {"stage": "head", "scope": "only"}),
+        "downstream": ("true", {"stage": "copy@x", "scope": "downstream"}),
+        "failed": ("echo comment > seed", {}),
+        "broken": ("echo oops: [ >> dvc.yaml", {}),
+    }
+    return dict(zip(steps, project.run(*steps.values()), strict=True))
+
+
+def verdicts(result: dict[str, Any]) -> dict[str, str]:
+    return {
+        name.removesuffix(".return_value"): value["verdict"]
+        for name, value in result["xcoms"].items()
+        if name.endswith(".return_value") and "verdict" in value and "stage" in value
+    }
+
+
+def test_a_cold_run_runs_every_stage(runs: dict[str, dict[str, Any]]) -> None:
+    assert runs["cold"]["state"] == "success"
+    assert runs["cold"]["states"] == dict.fromkeys(SKIPPED, "success") | ENDED
+    assert set(verdicts(runs["cold"]).values()) == {"ran"}
+
+
+def test_unchanged_stages_are_skipped_with_their_record(runs: dict[str, dict[str, Any]]) -> None:
+    assert runs["unchanged"]["state"] == "success"
+    assert runs["unchanged"]["states"] == SKIPPED | ENDED
+    assert verdicts(runs["unchanged"]) == dict.fromkeys(SKIPPED, "unchanged")
+    assert runs["unchanged"]["events"] == {}
+
+
+def test_a_stage_runs_for_a_reason(runs: dict[str, dict[str, Any]]) -> None:
+    (reason,) = runs["same content"]["xcoms"]["head.return_value"]["reasons"]
+    assert (reason["kind"], reason["name"]) == ("dep", "seed")
+    assert reason["before"] != reason["after"]
+
+
+def test_an_event_tells_hash_and_size_of_changed_outs_only(
+    runs: dict[str, dict[str, Any]],
+) -> None:
+    assert set(runs["cold"]["events"]) == {
+        f"x-dvc://tiny/{name}.txt" for name in ("head", "x", "y", "tail")
+    }
+    (out,) = runs["same content"]["xcoms"]["head.return_value"]["outs"]
+    # The copies leave the comment out: they ran, and came out the same.
+    assert runs["same content"]["states"]["copy.x"] == "success"
+    assert runs["same content"]["events"] == {
+        "x-dvc://tiny/head.txt": {"md5": out["md5"], "size": out["size"]}
+    }
+
+
+def test_a_cached_stage_is_restored(runs: dict[str, dict[str, Any]]) -> None:
+    assert verdicts(runs["restored"])["head"] == "restored"
+    assert runs["restored"]["states"]["head"] == "success"
+
+
+def test_force_runs_the_named_stages_only(runs: dict[str, dict[str, Any]]) -> None:
+    assert runs["forced"]["states"] == (
+        SKIPPED | ENDED | {"copy.x": "success", "copy.y": "success"}
+    )
+    assert runs["forced"]["events"] == {}
+
+
+def test_a_selection_leaves_the_rest_out(project: Project, runs: dict[str, dict[str, Any]]) -> None:
+    assert verdicts(runs["only"]) == {"head": "ran"}
+    assert project.summary(runs["only"])["counts"] == {"ran": 1, "left out": 3}
+    assert set(verdicts(runs["downstream"])) == {"copy.x", "tail"}
+
+
+def test_a_failure_reaches_the_alert_and_fails_the_run(
+    project: Project, runs: dict[str, dict[str, Any]]
+) -> None:
+    failed = runs["failed"]
+    assert failed["state"] == "failed"
+    assert failed["states"] == {
+        "head": "success",
+        "copy.x": "failed",
+        "copy.y": "failed",
+        "tail": "upstream_failed",
+        "alert": "success",
+        "summary": "failed",
+    }
+    summary = project.summary(failed)
+    assert summary["state"] == "failed"
+    assert summary["failures"]["copy.x"] == failed["xcoms"]["copy.x.error"]
+    assert "copy@x" in summary["failures"]["copy.x"]
+    log = project.log.read_text()
+    assert "task copy.x failed: " in log
+
+
+def test_the_summary_counts_what_the_cache_did(
+    project: Project, runs: dict[str, dict[str, Any]]
+) -> None:
+    summary = project.summary(runs["unchanged"])
+    assert summary["counts"] == {"unchanged": 4}
+    assert [line["stage"] for line in summary["stages"]] == ["head", "copy@x", "copy@y", "tail"]
+    assert summary == runs["unchanged"]["xcoms"]["summary.return_value"]
+
+
+def test_a_broken_dvc_yaml_is_an_import_error(runs: dict[str, dict[str, Any]]) -> None:
+    (message,) = runs["broken"]["import_errors"]
+    assert "GraphError" in message
+    assert "dvc.yaml" in message
