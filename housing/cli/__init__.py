@@ -1,0 +1,22 @@
+"""The ``housing`` command line.
+
+Exit codes: 0 done; 1 an error, whose message says what to do next; 2 the command line itself is
+wrong; 3 the gate rejected the model, and nothing was promoted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from housing.cli.app import app
+from housing.errors import HousingError
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Runs the command line; a known error ends it with its message and exit code 1."""
+    try:
+        app()
+    except HousingError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,97 @@
+"""``housing champion`` and ``housing rollback``: who serves production."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from housing.config import Params, load_params
+from housing.errors import ConfigError
+from housing.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from housing.registry import Promotion
+
+
+def show_contest(*, as_json: bool) -> None:
+    """Shows challenger and champion side by side.
+
+    Args:
+        as_json: Print JSON.
+
+    Raises:
+        TrackingError: MLflow does not answer, or nothing is in staging.
+    """
+    from housing import registry
+    from housing.messages import contest
+
+    settings, params = _project()
+    sides = registry.side_by_side(settings, params)
+    if as_json:
+        sys.stdout.write(sides.model_dump_json(indent=2) + "\n")
+        return
+    challenger, champion = sides.challenger, sides.champion
+    message = contest(
+        params.registry.model,
+        (challenger.version, challenger.metrics),
+        (champion.version, champion.metrics) if champion else None,
+        sides.checks,
+    )
+    Console().print(message.to_text(), soft_wrap=True, markup=False)
+    Console().print(f"\nhousing champion {challenger.version} --why REASON", markup=False)
+
+
+def set_champion(version: str, why: str, *, as_json: bool) -> None:
+    """Makes a version the champion.
+
+    Args:
+        version: The version.
+        why: The reason, for the journal.
+        as_json: Print JSON.
+
+    Raises:
+        ConfigError: No reason is given.
+        TrackingError: MLflow does not answer, or has no such version.
+    """
+    from housing import registry
+
+    if not why:
+        raise ConfigError("a new champion needs a reason", f"housing champion {version} --why TEXT")
+    settings, params = _project()
+    _show(registry.set_champion(settings, params, version, getpass.getuser(), why), as_json)
+
+
+def roll_back(alias: str, why: str, *, as_json: bool) -> None:
+    """Puts an alias back to the version before.
+
+    Args:
+        alias: The alias.
+        why: The reason, for the journal.
+        as_json: Print JSON.
+
+    Raises:
+        TrackingError: MLflow does not answer, or there is no version before.
+    """
+    from housing import registry
+
+    settings, params = _project()
+    _show(registry.rollback(settings, params, alias, getpass.getuser(), why), as_json)
+
+
+def _project() -> tuple[Settings, Params]:
+    settings = load_settings()
+    return settings, load_params(settings.root / "params.yaml")
+
+
+def _show(move: Promotion, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(move.model_dump(mode="json"), indent=2) + "\n")
+        return
+    before = f"version {move.previous}" if move.previous else "no version"
+    verb = "now" if move.moved else "still"
+    Console().print(f"{move.alias} is {verb} version {move.version} (before: {before})")
+    Console().print("next, to price the waiting files: airflow dags trigger housing_batch_scoring")

@@ -1,0 +1,101 @@
+"""The commands and their options; what a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="House prices: DVC stages as Airflow tasks, gated by MLflow.",
+    epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 3 the gate rejected the model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+@app.command()
+def run(
+    force: Annotated[bool, typer.Option(help="Run every stage, changed or not.")] = False,
+    json: Json = False,
+) -> None:
+    """Run the pipeline once through Airflow and show what it did."""
+    from housing.cli.run import run_pipeline
+
+    raise typer.Exit(run_pipeline(force=force, as_json=json))
+
+
+@app.command()
+def dashboard(json: Json = False) -> None:
+    """Make the dashboard anew from what MLflow holds, and say where it is."""
+    from json import dumps
+
+    from housing.config import load_params
+    from housing.dashboard.update import update
+    from housing.settings import load_settings
+
+    settings = load_settings()
+    page = str(update(settings, load_params(settings.root / "params.yaml")))
+    typer.echo(dumps({"page": page}) if json else page)
+
+
+@app.command()
+def deliver(
+    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file of houses with prices.")],
+    json: Json = False,
+) -> None:
+    """Check a delivery and put it into the landing folder; training follows."""
+    from housing.cli.files import deliver_file
+
+    deliver_file(file, as_json=json)
+
+
+@app.command()
+def predict(
+    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file of houses.")],
+    alias: Annotated[str, typer.Option(help="Alias of the model.")] = "champion",
+    json: Json = False,
+) -> None:
+    """Price a file by the model in an alias; bad rows go to quarantine."""
+    from housing.cli.files import predict_file
+
+    predict_file(file, alias, as_json=json)
+
+
+@app.command()
+def champion(
+    version: Annotated[str, typer.Argument(help="The version that shall serve production.")] = "",
+    why: Annotated[str, typer.Option(help="The reason, for the journal.")] = "",
+    json: Json = False,
+) -> None:
+    """Show challenger and champion side by side, or set the champion."""
+    from housing.cli.aliases import set_champion, show_contest
+
+    if version:
+        set_champion(version, why, as_json=json)
+    else:
+        show_contest(as_json=json)
+
+
+@app.command()
+def rollback(
+    why: Annotated[str, typer.Option(help="The reason, for the journal.")],
+    alias: Annotated[str, typer.Option(help="The alias to put back.")] = "champion",
+    json: Json = False,
+) -> None:
+    """Put an alias back to the version before."""
+    from housing.cli.aliases import roll_back
+
+    roll_back(alias, why, as_json=json)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check the set-up, and say what is wrong and how to mend it."""
+    from housing.cli.doctor import examine
+
+    raise typer.Exit(examine(as_json=json))

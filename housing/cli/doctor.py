@@ -1,0 +1,144 @@
+"""``housing doctor``: what is wrong with the set-up, and how to mend it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from housing.config import load_params
+from housing.errors import HousingError
+from housing.settings import Settings, load_settings
+
+State = Literal["ok", "warning", "fault"]
+
+MIN_FREE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What was looked at.
+        state: Whether it is as it should be; only a fault stops the pipeline.
+        detail: What was found.
+        hint: What to do next, where something is to be done.
+    """
+
+    name: str
+    state: State
+    detail: str
+    hint: str = ""
+
+
+def examine(*, as_json: bool) -> int:
+    """Looks at everything, prints the findings, and returns the exit code.
+
+    Args:
+        as_json: Print JSON instead of a table.
+    """
+    findings = list(_findings())
+    if as_json:
+        sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
+    else:
+        _print(findings)
+    return int(any(finding.state == "fault" for finding in findings))
+
+
+def _findings() -> Iterator[Finding]:
+    try:
+        settings = load_settings()
+    except HousingError as error:
+        yield Finding("environment", "fault", error.fact, error.hint)
+        return
+    checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
+        ("params.yaml", _params),
+        ("dvc.yaml", _graph),
+        ("deliveries", _deliveries),
+        ("MLflow", _mlflow),
+        ("Airflow", _airflow),
+        ("disk", _disk),
+        ("git", _git),
+    )
+    for name, check in checks:
+        try:
+            yield check(settings)
+        except HousingError as error:
+            yield Finding(name, "fault", error.fact, error.hint)
+
+
+def _params(settings: Settings) -> Finding:
+    params = load_params(settings.root / "params.yaml")
+    return Finding("params.yaml", "ok", f"candidates: {', '.join(params.candidates)}")
+
+
+def _graph(settings: Settings) -> Finding:
+    from housing.pipeline import graph
+
+    stages = graph.load(settings.root).stages
+    return Finding("dvc.yaml", "ok", f"{len(stages)} stages: {', '.join(s.name for s in stages)}")
+
+
+def _deliveries(settings: Settings) -> Finding:
+    landing = settings.root / load_params(settings.root / "params.yaml").data.landing
+    files = [p for p in landing.glob("*") if p.suffix.lower() in {".csv", ".parquet"}]
+    if not files:
+        hint = "housing deliver FILE"
+        return Finding("deliveries", "fault", f"no CSV or Parquet file in {landing}", hint)
+    return Finding("deliveries", "ok", f"{len(files)} file(s) in {landing}")
+
+
+def _mlflow(settings: Settings) -> Finding:
+    store = settings.store
+    if not store.startswith(("http://", "https://")):
+        return Finding("MLflow", "ok", store)
+    import httpx
+
+    try:
+        httpx.get(f"{store}/health", timeout=settings.mlflow_timeout).raise_for_status()
+    except httpx.HTTPError as error:
+        return Finding("MLflow", "fault", f"{store} does not answer: {error}", "make up")
+    return Finding("MLflow", "ok", store)
+
+
+def _airflow(_: Settings) -> Finding:
+    home = os.environ.get("AIRFLOW_HOME")
+    if not home:
+        hint = "export UV_ENV_FILE=local.env, then: uv run housing doctor"
+        return Finding("Airflow", "warning", "AIRFLOW_HOME is not set: it would use $HOME", hint)
+    if not Path(home).exists():
+        return Finding("Airflow", "ok", f"{home} is made by the first `housing run`")
+    return Finding("Airflow", "ok", home)
+
+
+def _disk(settings: Settings) -> Finding:
+    free = shutil.disk_usage(settings.root).free
+    detail = f"{free / 1024**3:.1f} GiB free"
+    if free < MIN_FREE_BYTES:
+        return Finding("disk", "warning", detail, "uv run dvc gc --workspace")
+    return Finding("disk", "ok", detail)
+
+
+def _git(settings: Settings) -> Finding:
+    if (settings.root / ".git").exists():
+        return Finding("git", "ok", "the revision is recorded with each run")
+    detail = "no git repository: runs carry no revision"
+    return Finding("git", "warning", detail, "git init")
+
+
+def _print(findings: list[Finding]) -> None:
+    colours: dict[State, str] = {"ok": "green", "warning": "yellow", "fault": "red"}
+    table = Table("", "what", "found", "next", box=None, header_style="bold")
+    for finding in findings:
+        state = f"[{colours[finding.state]}]{finding.state}[/]"
+        table.add_row(state, finding.name, finding.detail, finding.hint)
+    Console().print(table)

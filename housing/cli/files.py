@@ -1,0 +1,89 @@
+"""``housing deliver`` and ``housing predict``: files that go in."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from housing.config import load_params
+from housing.settings import load_settings
+
+
+def deliver_file(file: Path, *, as_json: bool) -> None:
+    """Checks a delivery, puts it into the landing folder, and says what follows.
+
+    Args:
+        file: The file.
+        as_json: Print JSON.
+
+    Raises:
+        DataError: The file is no delivery, does not fit, or has too many bad rows.
+    """
+    from housing.data.deliver import deliver
+
+    settings = load_settings()
+    params = load_params(settings.root / "params.yaml")
+    with _console(as_json).status(f"checking {file.name}"):
+        done = deliver(file, settings.root, params)
+    if as_json:
+        _write(asdict(done))
+        return
+    console = _console(as_json)
+    state = "was there already" if done.already_there else "is delivered"
+    console.print(f"{done.path.name} {state}: {done.rows:,} rows, {done.bad_rows:,} of them bad")
+    _print_reasons(console, done.reasons)
+    if done.extra_columns:
+        console.print(f"  left out: {', '.join(done.extra_columns)}")
+    console.print("Airflow starts training when it sees the file (make up); or type: housing run")
+
+
+def predict_file(file: Path, alias: str, *, as_json: bool) -> None:
+    """Prices a file, and says where the prices are.
+
+    Args:
+        file: The file.
+        alias: Alias of the model.
+        as_json: Print JSON.
+
+    Raises:
+        DataError: The file does not fit, or cannot be read to its end.
+        TrackingError: MLflow does not answer, or the alias points to nothing.
+    """
+    from housing import batch
+    from housing.registry.serve import holder
+
+    settings = load_settings()
+    params = load_params(settings.root / "params.yaml")
+    console = _console(as_json)
+    with console.status(f"pricing {file.name}"):
+        version, _ = holder(settings, params, alias)
+        scores = batch.predict(settings, params, file, version)
+    predictions, quarantine = batch.outputs(settings, file, version)
+    if as_json:
+        places = {"predictions": str(predictions), "quarantine": str(quarantine)}
+        _write(scores.model_dump(mode="json", exclude={"columns"}) | places)
+        return
+    console.print(
+        f"{scores.scored:,} of {scores.rows:,} rows priced by version {version} ({alias}) "
+        f"in {scores.seconds:.1f} s"
+    )
+    _print_reasons(console, scores.reasons)
+    console.print(f"  prices:     {predictions}\n  quarantine: {quarantine}", soft_wrap=True)
+
+
+def _console(as_json: bool) -> Console:
+    return Console(stderr=as_json)
+
+
+def _print_reasons(console: Console, reasons: Mapping[str, int]) -> None:
+    for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
+        console.print(f"  {count:,} x {reason}")
+
+
+def _write(content: object) -> None:
+    sys.stdout.write(json.dumps(content, indent=2, default=str) + "\n")

@@ -1,0 +1,123 @@
+"""What a run did, as tables for people and as JSON for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+REJECTED = 3
+"""Exit code of a run whose model the gate rejected."""
+
+_COLOURS = {"ran": "green", "restored": "cyan", "unchanged": "bright_black", "failed": "red"}
+_MONEY = ("rmse", "mae")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run and the model it left behind.
+
+    Attributes:
+        summary: What `summarize_run` wrote.
+        report: The evaluation report, or None where there is none.
+        model: Name of the registered model.
+        alias: The alias that a promotion moves.
+    """
+
+    summary: Mapping[str, Any]
+    report: Mapping[str, Any] | None
+    model: str
+    alias: str
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 a task failed, 3 the gate rejected the model."""
+        if self.summary["state"] != "success":
+            return 1
+        verdict = self.summary["verdict"]
+        return 0 if verdict is None or verdict["passed"] else REJECTED
+
+    @property
+    def version(self) -> str | None:
+        """The version that the alias points to, as far as this run knows."""
+        promotion, verdict = self.summary["promotion"], self.summary["verdict"]
+        if promotion:
+            return str(promotion["version"])
+        return verdict["against"] if verdict else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The outcome as JSON values."""
+        registry = {"model": self.model, "alias": self.alias, "version": self.version}
+        metrics = self.report and {
+            "candidate": self.report["candidate"],
+            **self.report["metrics"],
+        }
+        return {**self.summary, "model": metrics, "registry": registry}
+
+
+def show(outcome: Outcome, console: Console) -> None:
+    """Prints the outcome.
+
+    Args:
+        outcome: What the run did.
+        console: Where to print.
+    """
+    summary = outcome.summary
+    table = Table("stage", "state", "seconds", "saved", "why", box=None, header_style="bold")
+    for stage in summary["stages"]:
+        state = f"[{_COLOURS.get(stage['state'], 'yellow')}]{stage['state']}[/]"
+        saved = f"{stage['saved_seconds']:.1f}" if stage["saved_seconds"] else ""
+        table.add_row(
+            stage["stage"], state, f"{stage['seconds']:.1f}", saved, _why(stage["reasons"])
+        )
+    for column in (2, 3):
+        table.columns[column].justify = "right"
+    console.print()
+    console.print(table)
+    console.print()
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold")
+    facts.add_column(overflow="fold")
+    if outcome.report:
+        facts.add_row("model", _model(outcome.report))
+    facts.add_row("gate", _gate(summary))
+    if outcome.version:
+        facts.add_row("registry", f"{outcome.model} version {outcome.version} is {outcome.alias}")
+    for task, message in summary["failures"].items():
+        facts.add_row("failed", f"{task}: {message}")
+    facts.add_row("next", "make up    Airflow on port 8080, MLflow on port 5000, logins printed")
+    console.print(facts, highlight=False)
+
+
+def _why(reasons: list[str]) -> str:
+    if not reasons:
+        return ""
+    more = f" (+{len(reasons) - 1})" if len(reasons) > 1 else ""
+    return reasons[0] + more
+
+
+def _model(report: Mapping[str, Any]) -> str:
+    metrics = report["metrics"]
+    interval = report["intervals"]["rmse"]
+    money = ", ".join(f"{name.upper()} ${metrics[name]:,.0f}" for name in _MONEY)
+    return (
+        f"{report['candidate']}: {money}, R2 {metrics['r2_score']:.3f}, "
+        f"MAPE {metrics['mape']:.1f} % on {report['rows']['test']:,} test rows "
+        f"(RMSE between ${interval['low']:,.0f} and ${interval['high']:,.0f} "
+        f"at {report['confidence']:.0%})"
+    )
+
+
+def _gate(summary: Mapping[str, Any]) -> str:
+    verdict = summary["verdict"]
+    if verdict is None:
+        return "nothing to judge"
+    if verdict["unchanged"]:
+        return "this result is promoted already"
+    checks = verdict["checks"]
+    if verdict["passed"]:
+        return f"passed: {len(checks)} checks"
+    return "rejected: " + " ".join(c["sentence"] for c in checks if not c["passed"])

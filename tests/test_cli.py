@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from housing.cli import app, main
+from housing.cli.outcome import Outcome, show
+
+ROOT = Path(__file__).parents[1]
+REPORT: dict[str, Any] = {
+    "candidate": "xgboost",
+    "metrics": {"rmse": 41_000.0, "mae": 27_000.0, "r2_score": 0.87, "mape": 15.0},
+    "intervals": {"rmse": {"low": 39_000.0, "high": 43_000.0}},
+    "rows": {"test": 4_000},
+    "confidence": 0.95,
+}
+
+
+def summary(**changes: object) -> dict[str, Any]:
+    stage = {
+        "stage": "ingest_data",
+        "state": "ran",
+        "seconds": 2.0,
+        "saved_seconds": 0.0,
+        "reasons": ["dep data/landing: 1 -> 2"],
+    }
+    plain: dict[str, Any] = {
+        "state": "success",
+        "stages": [stage],
+        "failures": {},
+        "verdict": None,
+        "promotion": None,
+    }
+    return {**plain, **changes}
+
+
+def verdict(*, passed: bool) -> dict[str, Any]:
+    check = {"name": "rmse", "passed": passed, "sentence": "RMSE $60,000 is above $50,000."}
+    return {"passed": passed, "unchanged": False, "against": "3", "checks": [check]}
+
+
+def shown(outcome: Outcome) -> str:
+    text = io.StringIO()
+    show(outcome, Console(file=text, width=200))
+    return text.getvalue()
+
+
+def outcome(**changes: object) -> Outcome:
+    return Outcome(summary(**changes), REPORT, "housing-price", "staging")
+
+
+def test_a_promotion_shows_the_model_and_its_version() -> None:
+    done = outcome(verdict=verdict(passed=True), promotion={"version": "4", "alias": "staging"})
+    text = shown(done)
+    assert done.exit_code == 0
+    assert "housing-price version 4 is staging" in text
+    assert "RMSE $41,000" in text
+    assert "between $39,000 and $43,000 at 95%" in text
+    assert "dep data/landing" in text
+
+
+def test_a_rejection_has_an_exit_code_of_its_own_and_its_reasons() -> None:
+    done = outcome(verdict=verdict(passed=False))
+    text = shown(done)
+    assert done.exit_code == 3
+    assert "rejected: RMSE $60,000 is above $50,000." in text
+    assert "version 3 is staging" in text
+
+
+def test_a_failed_task_shows_its_message() -> None:
+    done = outcome(state="failed", failures={"train_model.linear": "exit code 1"})
+    assert done.exit_code == 1
+    assert "train_model.linear: exit code 1" in shown(done)
+
+
+def test_a_run_before_any_model_needs_no_report() -> None:
+    done = Outcome(summary(), None, "housing-price", "staging")
+    assert done.exit_code == 0
+    assert "nothing to judge" in shown(done)
+
+
+def test_json_holds_what_the_tables_show() -> None:
+    content = outcome(verdict=verdict(passed=True)).to_dict()
+    assert content["model"]["rmse"] == 41_000.0
+    assert content["registry"] == {"model": "housing-price", "alias": "staging", "version": "3"}
+    assert json.loads(json.dumps(content)) == content
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[core]\nno_scm = true\n", encoding="utf-8")
+    (tmp_path / "data" / "landing").mkdir(parents=True)
+    (tmp_path / "data" / "landing" / "first.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOUSING_ROOT", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / ".airflow"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def findings(*, exit_code: int) -> dict[str, dict[str, str]]:
+    done = CliRunner().invoke(app, ["doctor", "--json"], catch_exceptions=False)
+    assert done.exit_code == exit_code
+    return {finding["name"]: finding for finding in json.loads(done.stdout)}
+
+
+@pytest.mark.usefixtures("project")
+def test_doctor_finds_nothing_wrong_with_a_good_setup() -> None:
+    found = findings(exit_code=0)
+    assert {name for name, finding in found.items() if finding["state"] == "ok"} >= {
+        "params.yaml",
+        "dvc.yaml",
+        "deliveries",
+        "MLflow",
+        "Airflow",
+    }
+
+
+def test_doctor_names_each_fault_and_what_to_do(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "data" / "landing" / "first.csv").unlink()
+    (project / "dvc.yaml").write_text("stages: [", encoding="utf-8")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    found = findings(exit_code=1)
+    assert {name for name, finding in found.items() if finding["state"] == "fault"} == {
+        "dvc.yaml",
+        "deliveries",
+        "MLflow",
+    }
+    assert all(finding["hint"] for finding in found.values() if finding["state"] == "fault")
+
+
+@pytest.mark.usefixtures("project")
+def test_doctor_draws_a_table_for_people() -> None:
+    done = CliRunner().invoke(app, ["doctor"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "candidates: linear, xgboost" in done.stdout
+
+
+def test_run_refuses_to_put_airflow_into_the_home_folder(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("AIRFLOW_HOME")
+    monkeypatch.setattr("sys.argv", ["housing", "run"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert "UV_ENV_FILE=local.env" in str(ended.value)
+    assert not (project / ".airflow").exists()
+    assert capsys.readouterr().out == ""
