@@ -1,0 +1,38 @@
+# One image for every service of the stack: see docs/stack.md.
+ARG PYTHON_IMAGE=python:3.12-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+ENV UV_PROJECT_ENVIRONMENT=/opt/venv UV_PYTHON=python3 UV_PYTHON_DOWNLOADS=never \
+    UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1
+# hadolint ignore=DL3013  # uv.lock pins what uv installs; uv itself only reads it
+RUN pip install --no-cache-dir --root-user-action=ignore uv
+# The project is installed as editable, from the folder where a container mounts the workspace: the
+# code that DVC hashes there is the code that runs. It needs no code now, so a change of the code
+# leaves this layer as it is.
+WORKDIR /workspace
+COPY pyproject.toml uv.lock ./
+# xgboost-cpu, of the extra `stack`, stands in xgboost's place.
+RUN mkdir housing && touch housing/__init__.py README.md LICENSE \
+    && uv sync --frozen --no-dev --extra stack --extra celery --no-install-package xgboost
+COPY docker/slim.sh /tmp/
+RUN sh /tmp/slim.sh /opt/venv
+
+FROM ${PYTHON_IMAGE}
+ARG HOUSING_UID=50000
+# Group 0 owns what is written, so that any user id will do (HOUSING_UID in .env).
+RUN useradd --uid ${HOUSING_UID} --gid 0 --create-home --home-dir /home/housing housing \
+    && mkdir -p /airflow/logs /workspace /remote /mlflow \
+    && chown -R ${HOUSING_UID}:0 /airflow /workspace /remote /mlflow /home/housing \
+    && chmod -R g=u /airflow /workspace /remote /mlflow /home/housing
+COPY --from=build /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH VIRTUAL_ENV=/opt/venv HOME=/home/housing USER=housing \
+    AIRFLOW_HOME=/airflow PYTHONUNBUFFERED=1 GIT_PYTHON_REFRESH=quiet
+COPY . /opt/housing
+ARG REVISION=""
+ENV HOUSING_GIT_REVISION=${REVISION}
+LABEL org.opencontainers.image.title="housing" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision=${REVISION}
+WORKDIR /workspace
+USER ${HOUSING_UID}:0
+CMD ["airflow", "version"]

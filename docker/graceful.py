@@ -1,0 +1,77 @@
+"""Runs a service that runs tasks: ``graceful.py COMMAND ...``. A stop ends its tasks, too.
+
+Airflow's scheduler and Celery worker answer SIGTERM by waiting for their running tasks, for as long
+as those take; Docker's patience would end that with SIGKILL. So the tasks get SIGTERM as well: each
+ends its stage's command, reports, and is tried again when the service is back.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+
+import psutil
+
+TASK = re.compile(r"airflow worker -- [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""The process title that Airflow's SDK gives to a running task: its id."""
+
+PATIENCE = 15.0
+"""Seconds for the service to end after its last task. Measured: under 2, but a scheduler that is
+interrupted at the wrong moment waits for ever."""
+
+
+def tasks() -> list[psutil.Process]:
+    """The running tasks in this container."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if TASK.fullmatch(" ".join(process.cmdline()).strip()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def end(service: subprocess.Popen[bytes]) -> None:
+    """Ends the tasks, also those that waited for a free worker, and then the service."""
+    asked: set[psutil.Process] = set()
+    last_task = time.monotonic()
+    service.terminate()
+    while service.poll() is None:
+        running = set(tasks())
+        for process in running - asked:
+            process.terminate()
+        asked |= running
+        if running:
+            last_task = time.monotonic()
+        if time.monotonic() > last_task + PATIENCE:
+            print("the service did not end: killed", flush=True)
+            service.kill()
+        time.sleep(0.5)
+
+
+class Stop(Exception):  # noqa: N818 - a request, not an error
+    """Docker asks to stop."""
+
+
+def main() -> int:
+    """Runs the command and returns its exit code; 0 after a stop."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise Stop
+
+    signal.signal(signal.SIGTERM, stop)
+    service = subprocess.Popen(sys.argv[1:])
+    try:
+        return service.wait()
+    except Stop:
+        end(service)
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
