@@ -14,6 +14,7 @@ HousingError
 │   ├── RunNotFoundError     MLflow does not know the run of this result
 │   ├── EvidenceError        dvc.lock, the workspace and MLflow do not agree
 │   └── RegistryError        the registry cannot do what was asked
+│       └── AliasMovedError  somebody else moved the alias just now: a retry helps
 └── NotificationError        a message reached nobody over this channel
 
 A message gives the fact, the offending value, and what to do next.
@@ -114,5 +115,25 @@ class RegistryError(TrackingError):
     """The registry cannot do what was asked."""
 
 
+class AliasMovedError(RegistryError):
+    """Somebody else moved the alias just now: a retry helps.
+
+    Args:
+        alias: The alias.
+        expected: The version that it held before, or None for none.
+        found: The version that it holds now.
+    """
+
+    def __init__(self, alias: str, expected: str | None, found: str | None) -> None:
+        super().__init__(
+            f"{alias} moved from {_version(expected)} to {_version(found)} during a promotion",
+            "the same call again",
+        )
+
+
 class NotificationError(HousingError):
     """A message reached nobody over this channel."""
+
+
+def _version(number: str | None) -> str:
+    return f"version {number}" if number else "no version"

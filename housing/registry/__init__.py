@@ -1,7 +1,8 @@
 """MLflow's model registry: judged, promoted, rolled back, with a journal of every alias move."""
 
 from housing.registry.journal import Entry
-from housing.registry.promote import Promotion, promote, validate
+from housing.registry.move import Promotion
+from housing.registry.promote import promote, validate
 from housing.registry.show import (
     SideBySide,
     Version,

@@ -1,24 +1,24 @@
 """Promotion: a version registered once, an alias moved once, and both safe to try again.
 
-MLflow cannot compare and set an alias, so two promotions could overwrite each other. Each therefore
-writes its journal entry first, moves the alias, and looks again: whoever looks last sees both
-entries, and the newer data wins. A reader of the alias sees the old version or the new one,
-complete with its tags, and never anything between.
+A reader of the alias sees the old version or the new one, complete with its tags, and never
+anything between.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from housing.config import Frozen, Params
-from housing.errors import RegistryError
+from housing.config import Params
+from housing.errors import AliasMovedError, RegistryError
 from housing.gate import Verdict
-from housing.registry.journal import Entry, close_entry, entries, journal_id, open_entry
+from housing.registry.journal import Entry
 from housing.registry.judge import judge
 from housing.registry.look import settled
+from housing.registry.move import Promotion, holder_of, move
 from housing.registry.store import (
     LIMITS,
     METRIC,
@@ -40,24 +40,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-PATIENCE = 3_600_000
-"""Milliseconds after which an open entry of a peer is taken for abandoned."""
-
-
-class Promotion(Frozen):
-    """What a promotion, an assignment or a rollback did.
-
-    Attributes:
-        version: Version that the alias points to now.
-        alias: The alias.
-        previous: Version that it pointed to before, or None where it had none.
-        moved: Whether the alias moved; False where it was there already.
-    """
-
-    version: str
-    alias: str
-    previous: str | None
-    moved: bool
+TRIES = 5
+"""How often a promotion starts again because somebody else moved the alias meanwhile."""
 
 
 def validate(settings: Settings, params: Params) -> Verdict:
@@ -115,72 +99,49 @@ def promote(
             f"result {verdict.result} did not pass the gate: {'; '.join(verdict.reasons)}",
             "housing run",
         )
+    if verdict.unchanged and verdict.against is not None:
+        held = verdict.against
+        return Promotion(version=held, alias=verdict.alias, previous=held, moved=False)
     with connected(settings) as client:
         run = live_run(client, verdict.run_id)
-        model = params.registry.model
-        if verdict.unchanged and verdict.against is not None:
-            return Promotion(
-                version=verdict.against,
-                alias=verdict.alias,
-                previous=verdict.against,
-                moved=False,
-            )
         if run.data.tags.get(VERDICT) != summary(verdict):
             raise RegistryError(
                 f"the verdict on result {verdict.result} is not the one that MLflow holds",
                 "run validate_model again",
             )
-        verdict = _current_verdict(client, settings, params, verdict)
-        version = str(_register(client, model, run, verdict).version)
-        moves = [
-            move(
-                client,
-                settings,
-                Entry(
-                    model=model,
-                    alias=alias,
-                    kind="promote",
-                    from_version=_holder(client, model, alias),
-                    to_version=version,
-                    who=who,
-                    why=f"passed the gate ({verdict.contest})",
-                    data_time=int(run.data.tags[DATA_TIME]),
-                    evidence={"result": verdict.result, "run_id": verdict.run_id},
-                ),
-            )
-            for alias in moved_aliases(params)
-        ]
-        client.set_model_version_tag(model, version, SETTLED, "true")
-        return moves[0]
+        for _ in range(TRIES - 1):
+            with suppress(AliasMovedError):
+                return _promote(client, settings, params, verdict, run, who)
+        return _promote(client, settings, params, verdict, run, who)
 
 
-def move(client: MlflowClient, settings: Settings, wanted: Entry) -> Promotion:
-    """Moves an alias and writes the journal.
-
-    Args:
-        client: An open MLflow.
-        settings: Names the journal.
-        wanted: The move. An open entry for the same move is finished.
-
-    Raises:
-        RegistryError: A promotion of newer data goes before this one.
-    """
-    journal = journal_id(client, settings)
-    history = entries(client, journal, wanted.model, wanted.alias)
-    begun = [entry for entry in history if _same_move(entry, wanted)]
-    arrived = wanted.from_version == wanted.to_version
-    if arrived and not begun:
-        return _moved(wanted)
-    entry = begun[-1] if begun else open_entry(client, journal, wanted)
-    _yield_to_newer(client, entry, history)
-    if not arrived:
-        client.set_registered_model_alias(wanted.model, wanted.alias, wanted.to_version)
-    newer = _newer(entry, entries(client, journal, wanted.model, wanted.alias))
-    if newer is not None:
-        client.set_registered_model_alias(newer.model, newer.alias, newer.to_version)
-        _refuse(client, entry, newer)
-    close_entry(client, entry, "done")
-    return _moved(entry)
+def _promote(  # noqa: PLR0913, PLR0917 - one try of `promote`, with what it has found out
+    client: MlflowClient, settings: Settings, params: Params, verdict: Verdict, run: Run, who: str
+) -> Promotion:
+    model = params.registry.model
+    held = {alias: holder_of(client, model, alias) for alias in moved_aliases(params)}
+    verdict = _current_verdict(client, settings, params, verdict)
+    version = str(_register(client, model, run, verdict).version)
+    moves = [
+        move(
+            client,
+            settings,
+            Entry(
+                model=model,
+                alias=alias,
+                kind="promote",
+                from_version=before,
+                to_version=version,
+                who=who,
+                why=f"passed the gate ({verdict.contest})",
+                data_time=int(run.data.tags[DATA_TIME]),
+                evidence={"result": verdict.result, "run_id": verdict.run_id},
+            ),
+        )
+        for alias, before in held.items()
+    ]
+    client.set_model_version_tag(model, version, SETTLED, "true")
+    return moves[0]
 
 
 def summary(verdict: Verdict) -> str:
@@ -247,57 +208,3 @@ def _version_tags(run: Run, verdict: Verdict) -> dict[str, str]:
     tags |= {name: run.data.tags[name] for name in kept}
     tags |= {f"{METRIC}{name}": f"{value:.6g}" for name, value in verdict.metrics.items()}
     return {**tags, VERDICT: summary(verdict), LIMITS: verdict.limits}
-
-
-def _holder(client: MlflowClient, model: str, alias: str) -> str | None:
-    version = alias_version(client, model, alias)
-    return str(version.version) if version else None
-
-
-def _same_move(entry: Entry, wanted: Entry) -> bool:
-    return (entry.state, entry.kind, entry.to_version) == ("open", wanted.kind, wanted.to_version)
-
-
-def _yield_to_newer(client: MlflowClient, entry: Entry, history: tuple[Entry, ...]) -> None:
-    newer = _newer(entry, history)
-    if newer is not None:
-        _refuse(client, entry, newer)
-
-
-def _newer(mine: Entry, history: tuple[Entry, ...]) -> Entry | None:
-    """The promotion with the newest data among those that overlap mine, where it is not mine."""
-    if mine.kind != "promote":
-        return None  # a person's decision waits for nobody
-    rivals = [
-        entry
-        for entry in history
-        if entry.kind == "promote"
-        and entry.to_version != mine.to_version
-        and _overlaps(entry, mine)
-        and (entry.data_time, entry.at, entry.id) > (mine.data_time, mine.at, mine.id)
-    ]
-    return max(rivals, key=lambda entry: (entry.data_time, entry.at, entry.id), default=None)
-
-
-def _overlaps(entry: Entry, mine: Entry) -> bool:
-    if entry.state == "open":
-        return abs(entry.at - mine.at) < PATIENCE
-    return entry.state == "done" and (entry.closed_at or 0) >= mine.at
-
-
-def _refuse(client: MlflowClient, entry: Entry, newer: Entry) -> None:
-    close_entry(client, entry, "refused")
-    raise RegistryError(
-        f"version {newer.to_version}, made from newer data, was promoted to {entry.alias} "
-        f"while version {entry.to_version} was",
-        "nothing: the alias holds the newer model",
-    )
-
-
-def _moved(entry: Entry) -> Promotion:
-    return Promotion(
-        version=entry.to_version,
-        alias=entry.alias,
-        previous=entry.from_version,
-        moved=entry.from_version != entry.to_version,
-    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from housing.config import Params
 from housing.errors import RegistryError
 from housing.registry.journal import Entry, Kind, entries, journal_id, previous
-from housing.registry.promote import Promotion, move
+from housing.registry.move import Promotion, move
 from housing.registry.store import WITHDRAWN, alias_version, get_version, live_run
 from housing.settings import Settings
 from housing.tracking.client import connected
