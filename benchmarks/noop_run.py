@@ -1,7 +1,8 @@
 """Four unchanged stages as four tasks, against one task with the whole ``dvc repro``.
 
-Both run through a real scheduler (LocalExecutor, SQLite, ``local.env``), in turn, so that other
-load hits both alike. Limits: 1.3 times the one box, and 2 s.
+They run through a real scheduler (LocalExecutor, SQLite, ``local.env``), in turn, so that other
+load hits all alike; four tasks that run ``true`` show what Airflow itself takes. Limits: 1.3 times
+the one box, and 2 s. Then nothing runs, to show what the scheduler's short sleep costs.
 
 Usage: ``UV_ENV_FILE=local.env uv run python benchmarks/noop_run.py [REPEATS]``
 """
@@ -26,27 +27,25 @@ import httpx
 
 ROOT = Path(__file__).parent.parent
 DAGS = """
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from airflow.sdk import DAG, BaseOperator
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG, chain
 from housing.airflow.render import render
 from housing.pipeline import graph
 
 root = Path(__file__).parent.parent
-
-
-class OneBox(BaseOperator):
-    def execute(self, context):
-        subprocess.run(["dvc", "repro"], cwd=root, check=True)
-
-
 START = datetime(2026, 1, 1, tzinfo=UTC)
 with DAG("four_tasks", schedule=None, start_date=START):
     render(graph.load(root), root, project="bench")
 with DAG("one_box", schedule=None, start_date=START):
-    OneBox(task_id="dvc_repro")
+    BashOperator(task_id="dvc_repro", bash_command="dvc repro", cwd=str(root))
+with DAG("four_true", schedule=None, start_date=START):
+    chain(*[BashOperator(task_id=f"t{n}", bash_command="true") for n in range(4)])
 """
+NAMES = ("four_tasks", "one_box", "four_true")
+IDLE = 10  # seconds
+WARM = 3  # runs that are not counted: Airflow starts a worker with each of its first 16 tasks
 STAGES = {
     f"s{n}": {"cmd": f"echo {n} > {n}", "deps": [str(n - 1)] if n else [], "outs": [str(n)]}
     for n in range(4)
@@ -72,8 +71,8 @@ def environment(root: Path, port: int) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def airflow(root: Path, env: dict[str, str], port: int) -> Iterator[httpx.Client]:
-    """Runs Airflow on the project; yields a client that is logged in."""
+def airflow(root: Path, env: dict[str, str], port: int) -> Iterator[tuple[httpx.Client, int]]:
+    """Runs Airflow on the project; yields a client that is logged in, and the scheduler's id."""
     commands = (
         ["airflow", "api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
         ["airflow", "dag-processor"],
@@ -83,11 +82,19 @@ def airflow(root: Path, env: dict[str, str], port: int) -> Iterator[httpx.Client
         subprocess.run(["airflow", "db", "migrate"], env=env, stdout=log, stderr=log, check=True)
         for command in commands:
             process = subprocess.Popen(command, env=env, cwd=root, stdout=log, stderr=log)
-            stack.callback(process.wait)
-            stack.callback(process.terminate)
+            stack.callback(end, process)
         client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60))
-        _await(lambda: _dags(client) >= {"four_tasks", "one_box"}, client, root)
-        yield client
+        _await(lambda: _dags(client) >= set(NAMES), client, root)
+        yield client, process.pid
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a service; Airflow's scheduler now and then waits for ever for a worker of its own."""
+    process.terminate()
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _await(ready: Any, client: httpx.Client, root: Path) -> None:  # noqa: ANN401  # a condition
@@ -118,25 +125,36 @@ def seconds(client: httpx.Client, dag: str) -> float:
     return float(found["duration"])
 
 
+def processor_seconds(pid: int) -> float:
+    """What a process has used of a processor so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def main(repeats: int) -> None:
     """Prints the medians and their ratio."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    found: dict[str, list[float]] = {"four_tasks": [], "one_box": []}
-    with tempfile.TemporaryDirectory() as folder:
+    found: dict[str, list[float]] = {name: [] for name in NAMES}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         root = Path(folder) / "p"
         make(root)
-        with airflow(root, environment(root, port), port) as client:
-            for dag in found:
-                seconds(client, dag)  # the first run of each is not counted
+        with airflow(root, environment(root, port), port) as (client, scheduler):
+            for _ in range(WARM):
+                for dag in found:
+                    seconds(client, dag)
             for _ in range(repeats):
                 for dag, times in found.items():
                     times.append(seconds(client, dag))
+            before = processor_seconds(scheduler)
+            time.sleep(IDLE)
+            idle = (processor_seconds(scheduler) - before) / IDLE
     for dag, times in found.items():
         print(f"{dag}: median {statistics.median(times):.2f} s, best {min(times):.2f} s")
-    ratios = [four / one for four, one in zip(*found.values(), strict=True)]
+    ratios = [four / one for four, one, _ in zip(*found.values(), strict=True)]
     print(f"ratio: median {statistics.median(ratios):.2f}, limit 1.3")
+    print(f"idle: the scheduler takes {idle:.0%} of a processor")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,9 @@ from housing.airflow.skips import skipped
 from housing.airflow.steering import Steering
 from housing.airflow.workspace import Workspace
 from housing.pipeline import graph
-from housing.pipeline.record import StageRecord
 
 if TYPE_CHECKING:
+    from housing.pipeline.record import StageRecord
     from housing.pipeline.run import StageRun
 
 
@@ -85,6 +86,10 @@ class DvcStageOperator(Linked, BaseOperator):
 
     def _reproduce(self, steering: Steering, run_id: str) -> StageRecord:
         from housing.pipeline.run import StageRun  # DVC is too heavy for a DAG file
+
+        # The garbage collector would search all that Airflow has loaded, for 0.2 s in every other
+        # task; nothing of that becomes garbage before the task's process ends.
+        gc.freeze()
 
         root = Path(self.root)
         upstream = {node.name: node.upstream for node in graph.load(root).stages}
