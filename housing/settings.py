@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
 from housing.errors import ConfigError
 
@@ -13,7 +13,7 @@ RUNS = Path(".housing/runs")
 """Folder, below the root, of one JSON summary for each run of the DAG."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What the environment says; every field has a default that works on one machine.
 
     Attributes:
@@ -36,12 +36,10 @@ class Settings(BaseSettings):
         mail_to: ``HOUSING_MAIL_TO``: who gets mail from the pipeline, separated by commas.
     """
 
-    model_config = SettingsConfigDict(env_prefix="HOUSING_", frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     root: Path = Field(default_factory=Path.cwd)
-    tracking_uri: str = Field(
-        default="", validation_alias=AliasChoices("MLFLOW_TRACKING_URI", "tracking_uri")
-    )
+    tracking_uri: str = ""
     artifacts: str = ""
     mlflow_url: str = ""
     git_revision: str = ""
@@ -49,7 +47,7 @@ class Settings(BaseSettings):
     mlflow_timeout: float = Field(default=10.0, gt=0)
     retries: int = Field(default=2, ge=0)
     retry_delay: float = Field(default=300.0, ge=0)
-    overrides: tuple[str, ...] = ()
+    overrides: Json[tuple[str, ...]] = ()
     approval_hours: float = Field(default=72.0, gt=0)
     mail_to: str = ""
 
@@ -77,8 +75,11 @@ def load_settings(**overrides: object) -> Settings:
     Raises:
         ConfigError: Variables have faults; all of them are reported.
     """
+    names = {field: f"HOUSING_{field.upper()}" for field in Settings.model_fields}
+    names["tracking_uri"] = "MLFLOW_TRACKING_URI"
+    found = {field: os.environ[name] for field, name in names.items() if name in os.environ}
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]  # validated by pydantic just here
+        return Settings.model_validate(found | overrides)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        faults = [f"{names[str(e['loc'][0])]}: {e['msg']}" for e in error.errors()]
         raise ConfigError.of_faults("the environment", faults) from error

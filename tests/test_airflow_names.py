@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from housing.airflow.assets import asset_of, path_of
-from housing.airflow.links import run_address, web_address
+from housing.airflow.links import run_address, stage_address, web_address
 from housing.airflow.names import LIMIT, stage_of, task_id_of
 from housing.errors import GraphError
 
@@ -78,3 +80,21 @@ def test_a_run_has_an_address_where_a_server_shows_it(
     store: str, run_id: str, address: str
 ) -> None:
     assert run_address(store, run_id) == address
+
+
+def test_a_stage_has_an_address_at_the_revision_that_ran(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=x", "-c", "user.email=x", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    assert stage_address(tmp_path, "dvc.yaml") == ""
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "x")
+    assert stage_address(tmp_path, "dvc.yaml") == ""
+    git("remote", "add", "origin", "git@git.example:team/houses.git")
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    address = f"https://git.example/team/houses/blob/{git('rev-parse', 'HEAD')}"
+    assert stage_address(tmp_path, "dvc.yaml") == f"{address}/dvc.yaml"
+    assert stage_address(inner, "dvc.yaml") == f"{address}/inner/dvc.yaml"

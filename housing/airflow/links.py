@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -67,22 +66,20 @@ def stage_address(root: Path, file: str) -> str:
         root: The project's folder.
         file: The ``dvc.yaml``, relative to the root.
     """
-    base = web_address(_git(root, "config", "--get", "remote.origin.url"))
-    if base is None:
+    from dulwich.errors import NotGitRepository  # DVC's own; it is too heavy for a DAG file
+    from dulwich.repo import Repo
+
+    try:
+        with Repo.discover(str(root)) as repo:
+            remote = repo.get_config().get((b"remote", b"origin"), b"url").decode()
+            revision = repo.head().decode()
+            folder = root.resolve().relative_to(Path(repo.path).resolve())
+    except (NotGitRepository, KeyError):
         return ""
-    revision, _, folder = _git(root, "rev-parse", "HEAD", "--show-prefix").partition("\n")
-    return f"{base}/blob/{revision}/{folder}{file}"
+    base = web_address(remote)
+    return f"{base}/blob/{revision}/{folder / file}" if base else ""
 
 
 def run_address(store: str, run_id: str) -> str:
     """Where an MLflow run can be seen, or "" for a store without a server."""
     return f"{store.rstrip('/')}/#/runs/{run_id}" if store.startswith("http") and run_id else ""
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:  # the stack's image has no git
-        return ""
-    return done.stdout.strip()

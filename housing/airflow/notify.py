@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import BaseOperator, Context, TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
 
-from housing import messages
 from housing.airflow import xcoms
 from housing.airflow.links import run_address
-from housing.airflow.logs import last_lines
 from housing.airflow.skips import skipped
 from housing.config import load_params
 from housing.errors import NotificationError
-from housing.messages import Message
 from housing.settings import load_settings
 
 if TYPE_CHECKING:
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
+
+    from housing.messages import Message
 
 Channel = Literal["slack", "mail"]
 CHANNELS: tuple[Channel, ...] = ("slack", "mail")
@@ -95,6 +94,8 @@ class NotifyOperator(BaseOperator):
             mail.send(message, load_settings().mail_to)
 
     def _messages(self, context: Context) -> list[Message]:
+        from housing import messages  # with the next one 4 ms of each parse of a DAG file
+        from housing.airflow.logs import last_lines
         from housing.gate import Verdict  # it comes with polars, which is too heavy for a DAG file
 
         ti = context["ti"]
