@@ -10,6 +10,7 @@ Usage: python benchmarks/parallel_stages.py [ROUNDS] [WAY...]
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import logging
 import os
@@ -51,10 +52,11 @@ def shell(*arguments: str) -> Callable[[Path, str], int]:
 
 
 def ours(root: Path, stage: str) -> int:
-    """A fork of this warm process a stage, as Airflow's executor does it."""
+    """A fork of this warm process a stage, as Airflow's executor and the operator do it."""
     pid = os.fork()
     if pid:
         return pid
+    gc.freeze()
     code = 1
     try:
         with contextlib.redirect_stdout(io.StringIO()):
