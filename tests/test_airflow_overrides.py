@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from housing.airflow.workspace import override
+from housing.airflow.workspace import Workspace, override
 from housing.config import load_params
 from housing.errors import ConfigError
+from housing.pipeline import graph
 from tests.airflow_project import Project
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
@@ -101,6 +102,34 @@ def test_an_override_replaces_one_value() -> None:
     assert content["gate"].pop("max_rmse") == 40000
     del plain["candidates"], plain["gate"]["max_rmse"]
     assert content == plain
+
+
+def test_the_workspace_has_all_that_shapes_the_graph(tmp_path: Path) -> None:
+    def dvc(root: Path, *arguments: str) -> str:
+        command = [sys.executable, "-m", "dvc", *arguments]
+        return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+
+    root = tmp_path / "p"
+    root.mkdir()
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    dvc(root, "init", "--quiet")
+    dvc(root, "remote", "add", "--default", "near", "../remote")
+    shutil.copy(PARAMS, root)
+    (root / "names.yaml").write_text("out: made.txt\n")
+    (root / "raw").write_text("1\n")
+    dvc(root, "add", "--quiet", "raw")
+    stage = {"cmd": "cp raw ${out}", "deps": ["raw"], "outs": ["${out}"]}
+    content = {"vars": ["names.yaml"], "stages": {"make": stage}}
+    (root / "dvc.yaml").write_text(yaml.safe_dump(content))
+    workspace = Workspace.of(root, "run", ["seed=8"])
+    with workspace.entered() as settings:
+        assert graph.load(settings.root).stages == graph.load(root).stages
+        assert dvc(settings.root, "remote", "list") == dvc(root, "remote", "list")
+        assert (
+            dvc(settings.root, "status", "raw.dvc").strip() == "Data and pipelines are up to date."
+        )
+    workspace.remove()
+    assert not settings.root.exists()
 
 
 def test_a_value_that_does_not_fit_is_refused_by_the_models(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -138,20 +139,19 @@ def override(text: str, overrides: Sequence[str]) -> str:
 
 def _copy(project: Path, target: Path) -> None:
     """Copies everything that the stages read and none of them writes, and DVC's own files."""
-    stages = graph.load(project).stages
+    found = graph.load(project)
+    stages = found.stages
     made = {out for stage in stages for out in stage.outs}
-    files = {stage.file for stage in stages} | {
-        param.partition(":")[0] for s in stages for param in s.params
-    }
-    locks = {str(Path(file).with_name("dvc.lock")) for file in files}
-    own = {".dvc/config", ".dvc/config.local", ".dvcignore", "params.yaml"}
+    locks = {str(Path(stage.file).with_name("dvc.lock")) for stage in stages}
+    params = {param.partition(":")[0] for stage in stages for param in stage.params}
+    shaping = {path for path in found.sources if not path.startswith(("/", "../", ".git/"))}
     read = {dep for stage in stages for dep in stage.deps}
 
     def left_out(folder: str, names: list[str]) -> set[str]:
         inside = Path(folder).relative_to(project)
         return {name for name in names if str(inside / name) in made or name == "__pycache__"}
 
-    for path in sorted(files | locks | own | read - made):
+    for path in sorted(shaping | locks | params | read - made):
         source, copy = project / path, target / path
         copy.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
@@ -161,10 +161,14 @@ def _copy(project: Path, target: Path) -> None:
 
 
 def _share_cache(project: Path, copy: Path) -> None:
-    """Lets the copy use the project's cache, and keeps it out of git's sight."""
+    """Lets the copy use the project's cache and remotes, and keeps it out of git's sight."""
     cache = _dvc(project, "cache", "dir")
     _dvc(copy, "config", "--local", "core.no_scm", "true")
     _dvc(copy, "cache", "dir", "--local", str((project / cache).resolve()))
+    for setting in _dvc(project, "config", "--list").splitlines():  # with every path absolute
+        name, _, value = setting.partition("=")
+        if re.fullmatch(r"remote\..+\.url", name) and Path(value).is_absolute():
+            _dvc(copy, "config", "--local", name, value)
 
 
 def _dvc(root: Path, *arguments: str) -> str:

@@ -50,9 +50,17 @@ class StageNode:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """All stages, each after everything upstream of it, otherwise in the order of the files."""
+    """All stages, each after everything upstream of it, otherwise in the order of the files.
+
+    Attributes:
+        stages: The stages.
+        sources: Every file that shapes them, relative to the root, or absolute where it is not
+            below it: each ``dvc.yaml``, params and ``vars`` files, DVC's config, ignore files. A
+            file that does not exist is among them where it would count.
+    """
 
     stages: tuple[StageNode, ...]
+    sources: tuple[str, ...]
 
     def __getitem__(self, name: str) -> StageNode:
         """The stage of this name.
@@ -82,13 +90,14 @@ def load(root: Path, give_up: Callable[[], None] = lambda: None) -> Graph:
             named. The folder is no DVC repository.
     """
     root = root.resolve()
-    rows = manifest.read(root)
-    if rows is None:
+    found = manifest.read(root)
+    if found is None:
         # DVC's import takes 0.5 s and more: a valid manifest must not pay for it.
         from housing.pipeline import resolve
 
-        rows = resolve.build(root, give_up)
-    return Graph(tuple(_node(row) for row in rows))
+        found = resolve.build(root, give_up)
+    rows, sources = found
+    return Graph(tuple(_node(row) for row in rows), tuple(sources))
 
 
 def _node(row: dict[str, Any]) -> StageNode:

@@ -32,14 +32,15 @@ Folders = dict[str, list[Any]]
 """Change time, entries that shape the graph, and subfolders, by path relative to the root."""
 
 
-def read(root: Path) -> list[Row] | None:
-    """The stages, where the manifest still holds.
+def read(root: Path) -> tuple[list[Row], list[str]] | None:
+    """The stages and the files that shape them, where the manifest still holds.
 
     Args:
         root: DVC's root folder, absolute.
 
     Returns:
-        One row a stage, or None where DVC has to resolve them anew.
+        One row a stage, and the files as `write` got them, sorted; or None where DVC has to
+        resolve the stages anew.
     """
     try:
         content = json.loads((root / MANIFEST).read_bytes())
@@ -54,8 +55,7 @@ def read(root: Path) -> list[Row] | None:
         return None
     if folders != content["folders"]:
         _store(root, content | {"folders": folders})
-    rows: list[Row] = content["stages"]
-    return rows
+    return content["stages"], list(content["files"])
 
 
 def write(root: Path, rows: list[Row], sources: Iterable[str], walked: Iterable[str]) -> None:

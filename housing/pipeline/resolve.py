@@ -42,7 +42,7 @@ class _Walked(DvcIgnoreFilter):
             yield found
 
 
-def build(root: Path, give_up: Callable[[], None]) -> list[Row]:
+def build(root: Path, give_up: Callable[[], None]) -> tuple[list[Row], list[str]]:
     """Resolves all stages, and keeps them in the manifest.
 
     Args:
@@ -50,7 +50,7 @@ def build(root: Path, give_up: Callable[[], None]) -> list[Row]:
         give_up: See ``housing.pipeline.graph.load``.
 
     Returns:
-        One row a stage, in topological order.
+        One row a stage, in topological order; and every file that shapes them.
 
     Raises:
         GraphError: See ``housing.pipeline.graph.load``.
@@ -74,7 +74,7 @@ def build(root: Path, give_up: Callable[[], None]) -> list[Row]:
     # What changed since then was perhaps read before it changed: the next look resolves again.
     if all(_older(root / name, began) for name in (*sources, *walked.folders)):
         manifest.write(root, rows, sources, walked.folders)
-    return rows  # type: ignore[no-any-return]  # JSON
+    return rows, sorted(sources)
 
 
 @contextlib.contextmanager
