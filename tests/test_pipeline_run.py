@@ -14,7 +14,7 @@ from textwrap import dedent
 
 import pytest
 
-from housing.errors import GraphError, StageBusyError, StageFailedError
+from housing.errors import GraphError, RemoteError, StageBusyError, StageFailedError
 from housing.pipeline import healing, lockfile, run
 from housing.pipeline.record import Change, StageRecord
 from tests.conftest import MakeRepo
@@ -215,6 +215,7 @@ def test_a_command_that_died_of_a_signal_says_so(root: Path) -> None:
     ("definition", "error", "said"),
     [
         ("{cmd: x, deps: [absent.csv]}", StageFailedError, "absent.csv"),
+        ("{cmd: x, deps: ['http://127.0.0.1:1/x']}", RemoteError, "no answer from.*127.0.0.1:1/x"),
         ("{cmd: 'true', outs: [absent.csv]}", StageFailedError, "absent.csv"),
         ("{cmd: 'true', params: [absent]}", GraphError, "absent"),
         ("{cmd: 'true', params: [{absent.yaml: [a]}]}", GraphError, "absent.yaml"),

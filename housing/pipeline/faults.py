@@ -79,6 +79,10 @@ def absent(stage: str, deps: list[str], params: list[str]) -> PipelineError | No
     """
     if params:
         return GraphError(f"stage {stage}: no params file {', '.join(params)}", "git status")
+    far = [dep for dep in deps if "://" in dep]
+    if far:
+        said = f"stage {stage} gets no answer from, or no such file at: {', '.join(far)}"
+        return RemoteError(said, "look at the address with curl, or at: dvc remote list")
     if deps:
         hint = "run the stages that write them, or put them there"
         return StageFailedError(f"stage {stage} needs what is not there: {', '.join(deps)}", hint)

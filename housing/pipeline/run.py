@@ -86,7 +86,9 @@ class StageRun:
             try:
                 self._wait_for_turn(repo)
             except DvcException as error:
-                raise faults.told_apart(error, self._command) from error
+                told = faults.told_apart(error, self._command)
+                # One that came through DVC is its cause already: no circle.
+                raise told from (None if told.__traceback__ else error)
             except BaseException:
                 # A timeout raised into DVC's waiting leaves the command running.
                 self._command.stop()
