@@ -9,23 +9,18 @@ Usage: ``UV_ENV_FILE=local.env uv run python benchmarks/noop_run.py [REPEATS]``
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
+from real_airflow import ROOT, airflow
 
-ROOT = Path(__file__).parent.parent
 DAGS = """
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,69 +57,6 @@ def make(root: Path) -> None:
         subprocess.run(command, cwd=root, check=True)
 
 
-def environment(root: Path, port: int) -> dict[str, str]:
-    """The environment of ``local.env`` with every path moved into the benchmark's project."""
-    moved = {name: value.replace(str(ROOT), str(root)) for name, value in os.environ.items()}
-    moved["PATH"] = os.environ["PATH"]
-    url = f"http://127.0.0.1:{port}"
-    return {**moved, "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/"}
-
-
-@contextlib.contextmanager
-def airflow(root: Path, env: dict[str, str], port: int) -> Iterator[tuple[httpx.Client, int]]:
-    """Runs Airflow on the project; yields a client that is logged in, and the scheduler's id."""
-    commands = (
-        ["airflow", "api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
-        ["airflow", "dag-processor"],
-        ["airflow", "scheduler", "--skip-serve-logs"],
-    )
-    with (root / "airflow.log").open("w") as log, contextlib.ExitStack() as stack:
-        subprocess.run(["airflow", "db", "migrate"], env=env, stdout=log, stderr=log, check=True)
-        for command in commands:
-            process = subprocess.Popen(command, env=env, cwd=root, stdout=log, stderr=log)
-            stack.callback(end, process)
-        client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60))
-        _await(lambda: _dags(client) >= set(NAMES), client, root)
-        yield client, process.pid
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a service; Airflow's scheduler now and then waits for ever for a worker of its own."""
-    process.terminate()
-    try:
-        process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
-def _await(ready: Any, client: httpx.Client, root: Path) -> None:  # noqa: ANN401  # a condition
-    for _ in range(240):
-        with contextlib.suppress(httpx.HTTPError, KeyError, FileNotFoundError):
-            passwords = json.loads((root / ".airflow" / "passwords.json").read_text())
-            login = {"username": "admin", "password": passwords["admin"]}
-            token = client.post("/auth/token", json=login).json()["access_token"]
-            client.headers["Authorization"] = f"Bearer {token}"
-            if ready():
-                return
-        time.sleep(0.5)
-    sys.exit((root / "airflow.log").read_text()[-3000:])
-
-
-def _dags(client: httpx.Client) -> set[str]:
-    return {dag["dag_id"] for dag in client.get("/api/v2/dags").json()["dags"]}
-
-
-def seconds(client: httpx.Client, dag: str) -> float:
-    """Runs a DAG once; its run's duration by Airflow's own clock."""
-    url = f"/api/v2/dags/{dag}/dagRuns"
-    run = client.post(url, json={"logical_date": None}).json()["dag_run_id"]
-    while (found := client.get(f"{url}/{run}").json())["state"] not in {"success", "failed"}:
-        time.sleep(0.3)
-    if found["state"] == "failed":
-        sys.exit(f"{dag} failed")
-    return float(found["duration"])
-
-
 def processor_seconds(pid: int) -> float:
     """What a process has used of a processor so far."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
@@ -133,23 +65,20 @@ def processor_seconds(pid: int) -> float:
 
 def main(repeats: int) -> None:
     """Prints the medians and their ratio."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     found: dict[str, list[float]] = {name: [] for name in NAMES}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         root = Path(folder) / "p"
         make(root)
-        with airflow(root, environment(root, port), port) as (client, scheduler):
+        with airflow(root, set(NAMES)) as services:
             for _ in range(WARM):
                 for dag in found:
-                    seconds(client, dag)
+                    services.seconds(dag)
             for _ in range(repeats):
                 for dag, times in found.items():
-                    times.append(seconds(client, dag))
-            before = processor_seconds(scheduler)
+                    times.append(services.seconds(dag))
+            before = processor_seconds(services.scheduler)
             time.sleep(IDLE)
-            idle = (processor_seconds(scheduler) - before) / IDLE
+            idle = (processor_seconds(services.scheduler) - before) / IDLE
     for dag, times in found.items():
         print(f"{dag}: median {statistics.median(times):.2f} s, best {min(times):.2f} s")
     ratios = [four / one for four, one, _ in zip(*found.values(), strict=True)]

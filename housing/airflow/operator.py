@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,8 @@ class DvcStageOperator(Linked, BaseOperator):
         # The garbage collector would search all that Airflow has loaded, for 0.2 s in every other
         # task; nothing of that becomes garbage before the task's process ends.
         gc.freeze()
+        # DVC's lines reach the task's log as log records; its handlers print them once more.
+        logging.getLogger("dvc").handlers.clear()
 
         root = Path(self.root)
         upstream = {node.name: node.upstream for node in graph.load(root).stages}

@@ -1,0 +1,104 @@
+"""A real Airflow for a benchmark: scheduler, API server and DAG processor on a project's folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """Services that run.
+
+    Attributes:
+        client: Talks to the API server, logged in.
+        scheduler: The scheduler's process id.
+    """
+
+    client: httpx.Client
+    scheduler: int
+
+    def seconds(self, dag: str) -> float:
+        """Runs a DAG once; its run's duration by Airflow's own clock."""
+        url = f"/api/v2/dags/{dag}/dagRuns"
+        run = self.client.post(url, json={"logical_date": None}).json()["dag_run_id"]
+        while (found := self.client.get(f"{url}/{run}").json())["state"] not in ENDED:
+            time.sleep(0.3)
+        if found["state"] == "failed":
+            sys.exit(f"{dag} failed")
+        return float(found["duration"])
+
+
+ENDED = {"success", "failed"}
+
+
+@contextlib.contextmanager
+def airflow(root: Path, dags: set[str]) -> Iterator[Airflow]:
+    """Runs Airflow on a project, with ``local.env`` moved there.
+
+    Args:
+        root: The project's folder; its DAG files are in ``dags``.
+        dags: The DAGs to wait for.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = _environment(root, port)
+    commands = (
+        ["airflow", "api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
+        ["airflow", "dag-processor"],
+        ["airflow", "scheduler", "--skip-serve-logs"],
+    )
+    with (root / "airflow.log").open("w") as log, contextlib.ExitStack() as stack:
+        subprocess.run(["airflow", "db", "migrate"], env=env, stdout=log, stderr=log, check=True)
+        for command in commands:
+            process = subprocess.Popen(command, env=env, cwd=root, stdout=log, stderr=log)
+            stack.callback(_end, process)
+        client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60))
+        _await(lambda: _dags(client) >= dags, client, root)
+        yield Airflow(client, process.pid)
+
+
+def _environment(root: Path, port: int) -> dict[str, str]:
+    moved = {name: value.replace(str(ROOT), str(root)) for name, value in os.environ.items()}
+    moved["PATH"] = os.environ["PATH"]
+    url = f"http://127.0.0.1:{port}"
+    return {**moved, "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/"}
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a service; Airflow's scheduler now and then waits for ever for a worker of its own."""
+    process.terminate()
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _await(ready: Callable[[], bool], client: httpx.Client, root: Path) -> None:
+    for _ in range(240):
+        with contextlib.suppress(httpx.HTTPError, KeyError, FileNotFoundError):
+            passwords = json.loads((root / ".airflow" / "passwords.json").read_text())
+            login = {"username": "admin", "password": passwords["admin"]}
+            token = client.post("/auth/token", json=login).json()["access_token"]
+            client.headers["Authorization"] = f"Bearer {token}"
+            if ready():
+                return
+        time.sleep(0.5)
+    sys.exit((root / "airflow.log").read_text()[-3000:])
+
+
+def _dags(client: httpx.Client) -> set[str]:
+    return {dag["dag_id"] for dag in client.get("/api/v2/dags").json()["dags"]}
