@@ -14,9 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 SECRET = "T000/B000/planted-secret"
+MAIL_SECRET = "planted-mail-password"
 SILENCE = 0
 """Instead of a status: no answer until the test is over."""
 Answer = tuple[int, dict[str, str]]
@@ -69,20 +70,27 @@ class Slack:
 
 
 class Mailbox:
-    """Keeps the mails, and refuses the first ones where asked."""
+    """Keeps the mails of who logs in; refuses the first ones, or everybody, where asked."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.mails: list[EmailMessage] = []
         self.recipients: list[str] = []
         self.refusals = 0
+        self.locked = False
 
     @property
     def connection(self) -> str:
         """Airflow's connection to it."""
         extra = {"disable_ssl": True, "disable_tls": True, "from_email": "pipeline@example.com"}
         server = {"conn_type": "smtp", "host": "127.0.0.1", "port": self.port}
-        return json.dumps({**server, "extra": extra})
+        login = {"login": "pipeline", "password": MAIL_SECRET}
+        return json.dumps({**server, **login, "extra": extra})
+
+    def admit(self, *session: object) -> AuthResult:
+        given = session[-1]
+        known = isinstance(given, LoginPassword) and given.password == MAIL_SECRET.encode()
+        return AuthResult(success=known and not self.locked, handled=False)
 
     async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's name
         if self.refusals:
@@ -106,7 +114,14 @@ def playing_slack() -> Iterator[Slack]:
 def playing_mail() -> Iterator[Mailbox]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         box = Mailbox(probe.getsockname()[1])
-    server = Controller(box, hostname="127.0.0.1", port=box.port)
+    server = Controller(
+        box,
+        hostname="127.0.0.1",
+        port=box.port,
+        authenticator=box.admit,
+        auth_require_tls=False,
+        auth_required=True,
+    )
     server.start()
     try:
         yield box

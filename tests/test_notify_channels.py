@@ -10,7 +10,16 @@ import pytest
 from housing.airflow import mail, slack
 from housing.errors import NotificationError
 from housing.messages import Message
-from tests.fake_channels import SECRET, SILENCE, Answer, Mailbox, Slack, playing_mail, playing_slack
+from tests.fake_channels import (
+    MAIL_SECRET,
+    SECRET,
+    SILENCE,
+    Answer,
+    Mailbox,
+    Slack,
+    playing_mail,
+    playing_slack,
+)
 
 MESSAGE = Message("version 4 is now staging", good=True, facts=(("RMSE", "$41,000"),))
 
@@ -99,6 +108,18 @@ def test_mail_that_is_not_taken_is_one_error(mailbox: Mailbox) -> None:
     with pytest.raises(NotificationError, match="did not take the message"):
         mail.send(MESSAGE, "a@example.com")
     assert mailbox.mails == []
+
+
+def test_a_refused_login_is_one_error_without_the_password(
+    mailbox: Mailbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    mailbox.locked = True
+    with pytest.raises(NotificationError, match="did not take the message") as raised:
+        mail.send(MESSAGE, "a@example.com")
+    assert mailbox.mails == []
+    assert MAIL_SECRET not in str(raised.value)
+    assert MAIL_SECRET not in caplog.text
 
 
 @pytest.mark.usefixtures("mailbox")
