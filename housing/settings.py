@@ -65,6 +65,11 @@ class Settings(BaseModel):
             return None
         return (self.root.resolve() / ".mlflow" / "artifacts").as_uri()
 
+    def run_address(self, run_id: str) -> str:
+        """Where a browser sees an MLflow run, or "" for a store without a server."""
+        base = self.mlflow_url or self.store
+        return f"{base.rstrip('/')}/#/runs/{run_id}" if base.startswith("http") and run_id else ""
+
 
 def load_settings(**overrides: object) -> Settings:
     """Reads the settings from the environment.

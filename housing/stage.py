@@ -1,4 +1,4 @@
-"""What every script in ``stages/`` shares: parameters in, one exit code and a duration out."""
+"""What every script in ``stages/`` shares: parameters in; an exit code, duration and links out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from housing.config import Params, load_params
@@ -14,6 +14,10 @@ from housing.errors import HousingError
 
 DURATIONS = Path(".dvc/tmp/housing/durations")
 """Folder, below DVC's root, of one JSON file a stage: ``{"seconds": how long it last ran}``."""
+
+
+LINKS = Path(".dvc/tmp/housing/links")
+"""Folder, below DVC's root, of one JSON file a stage: an address by the name of the link."""
 
 
 def run(body: Callable[[Params], None]) -> None:
@@ -44,11 +48,7 @@ def note_duration(root: Path, stage: str, seconds: float) -> None:
         stage: Name of the stage, as DVC addresses it.
         seconds: How long its command took.
     """
-    path = duration_file(root, stage)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps({"seconds": round(seconds, 3)}), encoding="utf-8")
-    partial.replace(path)
+    _note(duration_file(root, stage), {"seconds": round(seconds, 3)})
 
 
 def last_duration(root: Path, stage: str) -> float | None:
@@ -62,4 +62,36 @@ def last_duration(root: Path, stage: str) -> float | None:
 
 def duration_file(root: Path, stage: str) -> Path:
     """The file that notes a stage's duration."""
-    return root / DURATIONS / f"{stage.replace('/', '~').replace(':', '~')}.json"
+    return root / DURATIONS / _file_name(stage)
+
+
+def note_links(links: Mapping[str, str]) -> None:
+    """Notes where the work of the running stage can be seen: its task shows the links.
+
+    Args:
+        links: Address by the name of the link. Outside DVC nothing is noted.
+    """
+    stage = os.environ.get("DVC_STAGE")
+    if stage:
+        _note(Path(os.environ["DVC_ROOT"]) / LINKS / _file_name(stage), links)
+
+
+def last_links(root: Path, stage: str) -> dict[str, str]:
+    """What a stage noted by `note_links` when it last ran."""
+    try:
+        text = (root / LINKS / _file_name(stage)).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    links: dict[str, str] = json.loads(text)
+    return links
+
+
+def _note(path: Path, content: Mapping[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(content), encoding="utf-8")
+    partial.replace(path)
+
+
+def _file_name(stage: str) -> str:
+    return f"{stage.replace('/', '~').replace(':', '~')}.json"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from housing.config import Params
 from housing.settings import load_settings
-from housing.stage import run
+from housing.stage import note_links, run
 from housing.tracking.run import track
 
 
 def body(params: Params) -> None:
     """Makes sure that MLflow holds the result that stands in the workspace."""
-    track(load_settings(), params)
+    settings = load_settings()
+    note_links({"MLflow run": settings.run_address(track(settings, params))})
 
 
 if __name__ == "__main__":

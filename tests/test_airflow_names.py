@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from housing.airflow.assets import asset_of, path_of
-from housing.airflow.links import run_address, stage_address, web_address
+from housing.airflow.links import stage_address, web_address
 from housing.airflow.names import LIMIT, stage_of, task_id_of
 from housing.errors import GraphError
+from housing.settings import load_settings
 
 # What Airflow itself demands of a task id: airflow.sdk.definitions._internal.node.KEY_REGEX.
 ALLOWED = re.compile(r"^[\w.-]+$")
@@ -79,7 +80,7 @@ def test_a_git_remote_has_a_web_address(remote: str, address: str | None) -> Non
 def test_a_run_has_an_address_where_a_server_shows_it(
     store: str, run_id: str, address: str
 ) -> None:
-    assert run_address(store, run_id) == address
+    assert load_settings(tracking_uri=store).run_address(run_id) == address
 
 
 def test_a_stage_has_an_address_at_the_revision_that_ran(tmp_path: Path) -> None:

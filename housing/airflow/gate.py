@@ -10,7 +10,7 @@ from airflow.sdk import BaseBranchOperator, BaseOperator, Context, TriggerRule
 
 from housing.airflow import xcoms
 from housing.airflow.failures import explained
-from housing.airflow.links import Linked, RunLink, run_address
+from housing.airflow.links import Linked, RunLink
 from housing.airflow.skips import skipped
 from housing.airflow.steering import Steering
 from housing.airflow.workspace import Workspace
@@ -82,9 +82,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
             raise skipped(f"no result: {steering.scope} {steering.stage}")
         with Workspace.of(Path(self.root), run_id, steering.overrides).entered() as settings:
             verdict = registry.validate(settings, load_params(settings.root / "params.yaml"))
-            self.links = {
-                RunLink.name: run_address(settings.mlflow_url or settings.store, verdict.run_id)
-            }
+            self.show({RunLink.name: settings.run_address(verdict.run_id)})
         return verdict
 
 
@@ -130,9 +128,7 @@ class PromoteOperator(Linked, BaseOperator):
         ):
             content = ti.xcom_pull(task_ids=self.validate, key=xcoms.VERDICT, map_indexes=-1)
             verdict = gate.Verdict.from_dict(content)
-            self.links = {
-                RunLink.name: run_address(settings.mlflow_url or settings.store, verdict.run_id)
-            }
+            self.show({RunLink.name: settings.run_address(verdict.run_id)})
             params = load_params(settings.root / "params.yaml")
             promotion = registry.promote(settings, params, verdict)
         self.log.info("version %s is now %s", promotion.version, promotion.alias)

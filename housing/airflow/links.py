@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -18,10 +18,22 @@ class Linked:
     """Mixed into an operator that knows its links once it has run.
 
     Attributes:
-        links: Address by name of the link; set by ``execute``.
+        links: Address by name of the link.
     """
 
     links: Mapping[str, str] = MappingProxyType({})
+    operator_extra_links: Collection[BaseOperatorLink]
+
+    def show(self, links: Mapping[str, str]) -> None:
+        """Sets the links that this run has; each of the others would cost a request.
+
+        Args:
+            links: Address by name of the link; "" for none.
+        """
+        self.links = {name: address for name, address in links.items() if address}
+        self.operator_extra_links = tuple(
+            link for link in self.operator_extra_links if link.name in self.links
+        )
 
 
 class StageLink(BaseOperatorLink):
@@ -35,7 +47,7 @@ class StageLink(BaseOperatorLink):
 
 
 class RunLink(BaseOperatorLink):
-    """The MLflow run of the result."""
+    """The MLflow run of the result: of the gate's tasks, and of a stage that notes it."""
 
     name = "MLflow run"
 
@@ -78,8 +90,3 @@ def stage_address(root: Path, file: str) -> str:
         return ""
     base = web_address(remote)
     return f"{base}/blob/{revision}/{folder / file}" if base else ""
-
-
-def run_address(store: str, run_id: str) -> str:
-    """Where an MLflow run can be seen, or "" for a store without a server."""
-    return f"{store.rstrip('/')}/#/runs/{run_id}" if store.startswith("http") and run_id else ""

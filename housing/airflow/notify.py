@@ -10,7 +10,6 @@ from airflow.sdk import BaseOperator, Context, TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
 
 from housing.airflow import xcoms
-from housing.airflow.links import run_address
 from housing.airflow.skips import skipped
 from housing.config import load_params
 from housing.errors import NotificationError
@@ -106,8 +105,7 @@ class NotifyOperator(BaseOperator):
         found: list[Message] = []
         if judged:
             verdict = Verdict.from_dict(judged)
-            settings = load_settings()
-            links["MLflow run"] = run_address(settings.mlflow_url or settings.store, verdict.run_id)
+            links["MLflow run"] = load_settings().run_address(verdict.run_id)
             if promoted:
                 found.append(messages.promotion(model, promoted["version"], verdict, links))
             elif not verdict.passed:

@@ -13,11 +13,12 @@ from airflow.sdk.bases.xcom import BaseXCom
 
 from housing.airflow.assets import path_of
 from housing.airflow.failures import explained
-from housing.airflow.links import Linked, StageLink, stage_address
+from housing.airflow.links import Linked, RunLink, StageLink, stage_address
 from housing.airflow.skips import skipped
 from housing.airflow.steering import Steering
 from housing.airflow.workspace import Workspace
 from housing.pipeline import graph
+from housing.stage import last_links
 
 if TYPE_CHECKING:
     from housing.pipeline.record import StageRecord
@@ -42,7 +43,7 @@ class DvcStageOperator(Linked, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("stage", "root")
-    operator_extra_links = (StageLink(),)
+    operator_extra_links = (StageLink(), RunLink())
     ui_color = "#d7f0ec"
 
     def __init__(
@@ -77,7 +78,6 @@ class DvcStageOperator(Linked, BaseOperator):
             record = self._reproduce(Steering.of(context["params"]), context["ti"].run_id)
         for line in record.render().splitlines():
             self.log.info("%s", line)
-        self.links = {StageLink.name: stage_address(Path(self.root), self.file)}
         if record.verdict == "unchanged":
             # A skipped task returns nothing, so its record goes out first.
             context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=record.to_dict())
@@ -103,7 +103,10 @@ class DvcStageOperator(Linked, BaseOperator):
         force = steering.forces(self.stage, upstream)
         with Workspace.of(root, run_id, steering.overrides).entered() as settings:
             self._running = StageRun(settings.root, self.stage, force=force)
-            return self._running.reproduce()
+            record = self._running.reproduce()
+            address = stage_address(Path(self.root), self.file)
+            self.show({StageLink.name: address, **last_links(settings.root, self.stage)})
+            return record
 
     def on_kill(self) -> None:
         """Ends the stage's command and all its children; Airflow calls it in a signal handler."""
