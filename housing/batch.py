@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +60,13 @@ def waiting(settings: Settings, params: Params, alias: str) -> tuple[str, tuple[
     return version, tuple(files)
 
 
-def predict(settings: Settings, params: Params, file: Path, version: str) -> Scores:
+def predict(
+    settings: Settings,
+    params: Params,
+    file: Path,
+    version: str,
+    watch: Callable[[int], None] = lambda _: None,
+) -> Scores:
     """Prices a file, and tracks how many rows it had and how far it lies from the training data.
 
     A second call for the same file and version does what is left to do, which may be nothing.
@@ -70,6 +76,7 @@ def predict(settings: Settings, params: Params, file: Path, version: str) -> Sco
         params: Says which columns there are, and names the registered model.
         file: A CSV or Parquet file.
         version: The version that prices it.
+        watch: Told again and again how many rows are done.
 
     Raises:
         DataError: The file does not fit, or cannot be read to its end.
@@ -81,7 +88,7 @@ def predict(settings: Settings, params: Params, file: Path, version: str) -> Sco
     predictions, quarantine = outputs(settings, file, version)
     with serving(settings, params, version) as found:
         model = ServedModel.read(found.run_id, version, found.model, found.transform, found.report)
-        scores = score(file, predictions, quarantine, model, columns)
+        scores = score(file, predictions, quarantine, model, columns, watch)
     with connected(settings) as client:
         track(client, settings, scores, drift(found.columns, scores.columns))
     return scores

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -152,12 +152,13 @@ class Scores(Frozen):
         return None if kept is None else cls.model_validate_json(kept)
 
 
-def score(
+def score(  # noqa: PLR0913, PLR0917 - what comes in, what goes out, and by what
     source: Path,
     predictions: Path,
     quarantine: Path,
     model: ServedModel,
     columns: Mapping[str, Column],
+    watch: Callable[[int], None] = lambda _: None,
 ) -> Scores:
     """Prices all houses of a file.
 
@@ -172,6 +173,7 @@ def score(
             ``row`` and ``reasons``.
         model: Prices a batch.
         columns: The input columns, by name.
+        watch: Told after each batch how many rows are done.
 
     Raises:
         DataError: The file does not fit, or cannot be read to its end.
@@ -193,6 +195,7 @@ def score(
             bad.write_table(split.bad.select(names).to_arrow().cast(bad_rows))
             step = max(1, split.good.height // SAMPLE_ROWS)
             sample.append(split.good.gather_every(step))
+            watch(tally.rows)
         scores = Scores(
             file=source.name,
             source=content,

@@ -106,12 +106,21 @@ def test_every_row_is_priced_or_in_quarantine(
 
 
 def test_many_batches_stay_in_order(
-    tmp_path: Path, houses: pl.DataFrame, model: ServedModel, columns: dict[str, Column]
+    tmp_path: Path,
+    houses: pl.DataFrame,
+    model: ServedModel,
+    columns: dict[str, Column],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("housing.data.landing._BATCH_ROWS", 1_000)
     source, out = tmp_path / "many.parquet", tmp_path / "out.parquet"
     many = pl.concat([houses.select(columns.keys())] * 40)
-    many.write_parquet(source, row_group_size=1_000)
-    scores = score(source, out, tmp_path / "bad.parquet", model, columns)
+    many.write_parquet(source)
+    seen: list[int] = []
+    scores = score(source, out, tmp_path / "bad.parquet", model, columns, seen.append)
+    assert seen[-1] == many.height
+    assert len(seen) > 1
+    assert seen == sorted(seen)
     scored = pl.read_parquet(out)
     assert scores.scored == many.height
     assert scored["row"].to_list() == list(range(1, many.height + 1))

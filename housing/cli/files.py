@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from housing.config import load_params
 from housing.settings import load_settings
@@ -60,9 +61,20 @@ def predict_file(file: Path, alias: str, *, as_json: bool) -> None:
     settings = load_settings()
     params = load_params(settings.root / "params.yaml")
     console = _console(as_json)
-    with console.status(f"pricing {file.name}"):
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} rows"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(f"pricing {file.name}", total=None)  # a CSV does not know its rows
         version, _ = holder(settings, params, alias)
-        scores = batch.predict(settings, params, file, version)
+        scores = batch.predict(
+            settings, params, file, version, lambda rows: bar.update(task, completed=rows)
+        )
     predictions, quarantine = batch.outputs(settings, file, version)
     if as_json:
         places = {"predictions": str(predictions), "quarantine": str(quarantine)}
