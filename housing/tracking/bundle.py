@@ -6,6 +6,7 @@ compared with ``dvc.lock``, and the code that reads them. It holds no pickle.
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
 import sys
@@ -124,9 +125,16 @@ def write_bundle(
             },
             signature=signature(params),
             input_example=example.to_pandas(),
-            pip_requirements=[f"{name}=={_version(name)}" for name in REQUIREMENTS],
+            conda_env=_environment(),
             mlflow_model=Model(run_id=run_id, model_id=model_id),
         )
+
+
+def _environment() -> dict[str, object]:
+    """What the model needs. MLflow would write the same, and warn that uv has installed no pip."""
+    needs = [f"{name}=={_version(name)}" for name in REQUIREMENTS]
+    python = f"python={platform.python_version()}"
+    return {"channels": ["conda-forge"], "dependencies": [python, "pip", {"pip": needs}]}
 
 
 def _version(name: str) -> str:
