@@ -1,4 +1,8 @@
-"""The environment as typed settings, each with its documented name."""
+"""The environment as typed settings, each with its documented name.
+
+Read by pydantic alone: pydantic-settings takes 12 ms to import, a quarter of what each task process
+may spend on parsing its DAG file.
+"""
 
 from __future__ import annotations
 

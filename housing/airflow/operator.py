@@ -18,7 +18,6 @@ from housing.airflow.skips import skipped
 from housing.airflow.steering import Steering
 from housing.airflow.workspace import Workspace
 from housing.pipeline import graph
-from housing.stage import last_links
 
 if TYPE_CHECKING:
     from housing.pipeline.record import StageRecord
@@ -87,6 +86,7 @@ class DvcStageOperator(Linked, BaseOperator):
 
     def _reproduce(self, steering: Steering, run_id: str) -> StageRecord:
         from housing.pipeline.run import StageRun  # DVC is too heavy for a DAG file
+        from housing.stage import last_links
 
         # The garbage collector would search all that Airflow has loaded, for 0.2 s in every other
         # task; nothing of that becomes garbage before the task's process ends.

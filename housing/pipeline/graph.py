@@ -6,7 +6,6 @@ looks (``housing.pipeline.manifest``), so that a DAG file reads it without impor
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +70,8 @@ class Graph:
         for stage in self.stages:
             if stage.name == name:
                 return stage
+        import difflib  # a fault pays for it, not each parse of a DAG file
+
         names = [stage.name for stage in self.stages]
         near = difflib.get_close_matches(name, names, n=3)
         known = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names)}"

@@ -29,6 +29,7 @@ from housing.registry.store import (
     live_run,
     moved_aliases,
     result_version,
+    tag_version,
 )
 from housing.settings import Settings
 from housing.tracking.client import connected
@@ -140,7 +141,7 @@ def _promote(  # noqa: PLR0913, PLR0917 - one try of `promote`, with what it has
         )
         for alias, before in held.items()
     ]
-    client.set_model_version_tag(model, version, SETTLED, "true")
+    tag_version(client, model, version, SETTLED, "true")
     return moves[0]
 
 
@@ -198,7 +199,7 @@ def _register(client: MlflowClient, model: str, run: Run, verdict: Verdict) -> M
             client.delete_model_version(model, str(mine.version))
     for name, value in tags.items():
         if known.tags.get(name) != value:
-            client.set_model_version_tag(model, str(known.version), name, value)
+            tag_version(client, model, str(known.version), name, value)
     return known
 
 

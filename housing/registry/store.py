@@ -73,6 +73,17 @@ def get_version(client: MlflowClient, model: str, version: str) -> ModelVersion:
         ) from error
 
 
+def tag_version(client: MlflowClient, model: str, version: str, name: str, value: str) -> None:
+    """Sets a tag of a version; where two processes set it at once, MLflow lets one of them fail."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.set_model_version_tag(model, version, name, value)
+    except MlflowException:
+        if client.get_model_version(model, version).tags.get(name) != value:
+            raise
+
+
 def live_run(client: MlflowClient, run_id: str) -> Run:
     """A run that is complete and not deleted.
 
