@@ -100,11 +100,11 @@ def promote(
             f"result {verdict.result} did not pass the gate: {'; '.join(verdict.reasons)}",
             "housing run",
         )
-    if verdict.unchanged and verdict.against is not None:
-        held = verdict.against
-        return Promotion(version=held, alias=verdict.alias, previous=held, moved=False)
     with connected(settings) as client:
         run = live_run(client, verdict.run_id)
+        if verdict.unchanged and verdict.against is not None:
+            held = verdict.against
+            return Promotion(version=held, alias=verdict.alias, previous=held, moved=False)
         if run.data.tags.get(VERDICT) != summary(verdict):
             raise RegistryError(
                 f"the verdict on result {verdict.result} is not the one that MLflow holds",
