@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -115,6 +118,32 @@ def test_intervals_hold_the_metric_and_repeat(actual: Numbers, seed: int) -> Non
         assert found[name].low <= found[name].high
         if name in {"mae", "mape"}:  # means: the middle of their resamples
             assert found[name].low <= value <= found[name].high
+
+
+def test_intervals_are_the_same_on_every_kind_of_processor() -> None:
+    script = (
+        "import numpy as np\n"
+        "from housing.config import EvaluateParams\n"
+        "from housing.metrics import bootstrap_intervals\n"
+        "prices = np.random.default_rng(1).uniform(1e4, 5e5, (2, 3000))\n"
+        "settings = EvaluateParams(confidence=0.9, resamples=200, coverage=0.9)\n"
+        "groups = np.arange(3000) // 3\n"
+        "print(sorted(bootstrap_intervals(*prices, groups, settings, 1).items()))"
+    )
+    # OpenBLAS has a kernel for each kind; an older one runs on any machine.
+    kinds = ("", "Nehalem", "Sandybridge")
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | ({"OPENBLAS_CORETYPE": kind} if kind else {}),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for kind in kinds
+    ]
+    assert printed[0].startswith("[('mae', Interval(low=")
+    assert len(set(printed)) == 1
 
 
 def test_equal_errors_leave_no_doubt() -> None:
