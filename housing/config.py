@@ -27,7 +27,8 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class Frozen(BaseModel):
     """Base of every part of the configuration: immutable, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Deferred, the parts are built once, inside the whole: less for a DAG file to wait for.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Role(StrEnum):

@@ -1,15 +1,11 @@
-"""The environment as typed settings, each with its documented name.
-
-Read by pydantic alone: pydantic-settings takes 12 ms to import, a quarter of what each task process
-may spend on parsing its DAG file.
-"""
+"""The environment as typed settings, each with its documented name."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
+from pydantic import Field, Json, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from housing.errors import ConfigError
 
@@ -17,7 +13,7 @@ RUNS = Path(".housing/runs")
 """Folder, below the root, of one JSON summary for each run of the DAG."""
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """What the environment says; every field has a default that works on one machine.
 
     Attributes:
@@ -40,10 +36,16 @@ class Settings(BaseModel):
         mail_to: ``HOUSING_MAIL_TO``: who gets mail from the pipeline, separated by commas.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="HOUSING_",
+        frozen=True,
+        extra="forbid",
+        validate_default=False,  # a variable holds JSON where its default is a tuple
+    )
 
     root: Path = Field(default_factory=Path.cwd)
-    tracking_uri: str = ""
+    # MLflow reads this variable too, and its name is MLflow's.
+    tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
     artifacts: str = ""
     mlflow_url: str = ""
     git_revision: str = ""
@@ -75,20 +77,17 @@ class Settings(BaseModel):
         return f"{base.rstrip('/')}/#/runs/{run_id}" if base.startswith("http") and run_id else ""
 
 
-def load_settings(**overrides: object) -> Settings:
+def load_settings(root: Path | None = None) -> Settings:
     """Reads the settings from the environment.
 
     Args:
-        **overrides: Values that go before the environment, by field name.
+        root: The root to use, whatever the environment says.
 
     Raises:
         ConfigError: Variables have faults; all of them are reported.
     """
-    names = {field: f"HOUSING_{field.upper()}" for field in Settings.model_fields}
-    names["tracking_uri"] = "MLFLOW_TRACKING_URI"
-    found = {field: os.environ[name] for field, name in names.items() if name in os.environ}
     try:
-        return Settings.model_validate(found | overrides)
+        return Settings() if root is None else Settings(root=root)
     except ValidationError as error:
-        faults = [f"{names[str(e['loc'][0])]}: {e['msg']}" for e in error.errors()]
+        faults = [f"HOUSING_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
         raise ConfigError.of_faults("the environment", faults) from error

@@ -87,12 +87,12 @@ class Workspace:
 
     @property
     def settings(self) -> Settings:
-        return load_settings(
-            root=self.root,
-            tracking_uri=self.store,
-            experiment=self.experiment,
-            mlflow_timeout=5,
-        )
+        own = {
+            "tracking_uri": self.store,
+            "experiment": self.experiment,
+            "mlflow_timeout": 5.0,
+        }
+        return load_settings(self.root).model_copy(update=own)
 
     def make(self, table: pl.DataFrame, rounds: int = 40, at: float | None = None) -> Workspace:
         """Writes the result that the pipeline would make of a table.

@@ -78,9 +78,10 @@ def test_a_git_remote_has_a_web_address(remote: str, address: str | None) -> Non
     ],
 )
 def test_a_run_has_an_address_where_a_server_shows_it(
-    store: str, run_id: str, address: str
+    store: str, run_id: str, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert load_settings(tracking_uri=store).run_address(run_id) == address
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    assert load_settings().run_address(run_id) == address
 
 
 def test_a_stage_has_an_address_at_the_revision_that_ran(tmp_path: Path) -> None:

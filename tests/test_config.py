@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from housing.config import load_params, parse_params
 from housing.errors import ConfigError
-from housing.settings import load_settings
+from housing.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -113,11 +114,37 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.artifact_location is None
 
 
+VALUES = {
+    "root": ("/somewhere", Path("/somewhere")),
+    "mlflow_timeout": ("2.5", 2.5),
+    "retries": ("7", 7),
+    "retry_delay": ("1.5", 1.5),
+    "overrides": ('["seed=2"]', ("seed=2",)),
+    "approval_hours": ("8", 8.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "variable"), re.findall(r"^ +(\w+): ``([A-Z_]+)``:", Settings.__doc__ or "", re.M)
+)
+def test_every_setting_is_read_from_its_documented_variable(
+    field: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, value = VALUES.get(field, ("some text", "some text"))
+    monkeypatch.setenv(variable, text)
+    assert getattr(load_settings(), field) == value
+
+
+def test_every_setting_is_documented() -> None:
+    documented = re.findall(r"^ +(\w+): ``", Settings.__doc__ or "", re.M)
+    assert documented == list(Settings.model_fields)
+
+
 def test_settings_default_to_a_store_under_the_root(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    settings = load_settings(root=tmp_path)
+    settings = load_settings(tmp_path)
     assert settings.store == f"sqlite:///{tmp_path}/.mlflow/mlflow.db"
     assert settings.artifact_location == (tmp_path / ".mlflow" / "artifacts").as_uri()
 
@@ -125,5 +152,7 @@ def test_settings_default_to_a_store_under_the_root(
 def test_all_faults_of_the_environment_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOUSING_RETRIES", "-1")
     monkeypatch.setenv("HOUSING_MLFLOW_TIMEOUT", "soon")
-    with pytest.raises(ConfigError, match=r"2 fault\(s\)"):
+    with pytest.raises(ConfigError, match=r"2 fault\(s\)") as raised:
         load_settings()
+    assert "HOUSING_RETRIES: " in str(raised.value)
+    assert "HOUSING_MLFLOW_TIMEOUT: " in str(raised.value)

@@ -53,11 +53,15 @@ def params() -> Params:
     return load_params(PARAMS)
 
 
+def own_store(root: Path) -> Settings:
+    return Settings(root=root).model_copy(update={"tracking_uri": ""})
+
+
 @pytest.fixture(scope="module")
 def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty store: MLflow takes seconds to make its tables, a copy none."""
     root = tmp_path_factory.mktemp("blank")
-    with connected(Settings(root=root, tracking_uri="")) as client:
+    with connected(own_store(root)) as client:
         client.search_registered_models()
     return root / ".mlflow"
 
@@ -65,7 +69,7 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def settings(tmp_path: Path, blank: Path) -> Settings:
     shutil.copytree(blank, tmp_path / ".mlflow")
-    return Settings(root=tmp_path, tracking_uri="")
+    return own_store(tmp_path)
 
 
 @pytest.fixture

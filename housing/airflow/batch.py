@@ -43,7 +43,7 @@ class FindFilesOperator(BaseOperator):
         """
         from housing import batch  # polars and mlflow are too heavy for a DAG file
 
-        settings = load_settings(root=Path(self.root))
+        settings = load_settings(Path(self.root))
         params = load_params(settings.root / "params.yaml")
         with explained(context):
             try:
@@ -93,7 +93,7 @@ class ScoreFileOperator(BaseOperator):
         """
         from housing import batch  # polars and mlflow are too heavy for a DAG file
 
-        settings = load_settings(root=Path(self.root))
+        settings = load_settings(Path(self.root))
         with explained(context):
             params = load_params(settings.root / "params.yaml")
             scores = batch.predict(settings, params, Path(self.file), self.version)

@@ -176,5 +176,5 @@ class RollbackOperator(BaseOperator):
 
 
 def _project(root: str) -> tuple[Settings, Params]:
-    settings = load_settings(root=Path(root))
+    settings = load_settings(Path(root))
     return settings, load_params(settings.root / "params.yaml")

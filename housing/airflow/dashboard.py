@@ -40,5 +40,5 @@ class DashboardOperator(SummarizingOperator):
 
         self.summarize(context)
         with explained(context):
-            settings = load_settings(root=Path(self.root))
+            settings = load_settings(Path(self.root))
             return str(update(settings, load_params(settings.root / "params.yaml")))

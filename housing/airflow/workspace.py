@@ -67,7 +67,7 @@ class Workspace:
         Raises:
             ConfigError: An override names no parameter, or its value does not fit.
         """
-        settings = load_settings(root=self.project)
+        settings = load_settings(self.project)
         if not self.overrides:
             yield settings
             return
