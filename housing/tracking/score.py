@@ -19,7 +19,8 @@ def main(bundle: str, rows: str, answer: str) -> None:
         rows: Parquet file of raw rows.
         answer: Parquet file to write.
     """
-    model = mlflow.pyfunc.load_model(bundle)
+    # Its warnings compare all installed packages with the requirements, for half a second.
+    model = mlflow.pyfunc.load_model(bundle, suppress_warnings=True)
     pl.from_pandas(model.predict(pl.read_parquet(rows).to_pandas())).write_parquet(answer)
 
 
