@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import tempfile
@@ -23,6 +24,11 @@ os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 pytest_plugins = ["tests.mlflow_server"]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Three workers for two cores: many tests wait for a process that they started."""
+    return math.ceil(1.5 * (os.cpu_count() or 1))
 
 
 class MakeRepo(Protocol):
