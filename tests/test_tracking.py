@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModelStatus, Run
@@ -32,6 +37,15 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     workspace.make(houses())
     track(workspace.settings, workspace.params)
     return workspace
+
+
+@contextmanager
+def relocked(workspace: Workspace) -> Iterator[dict[str, Any]]:
+    """The stages of ``dvc.lock``, to be changed."""
+    path = workspace.root / "dvc.lock"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    yield content["stages"]
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 def client_of(workspace: Workspace) -> MlflowClient:
@@ -190,14 +204,42 @@ def test_a_workspace_without_a_result_says_so(tmp_path: Path) -> None:
 
 
 def test_a_chain_that_does_not_close_is_noticed(done: Workspace) -> None:
-    from housing.pipeline.lockfile import read
-
-    entries = read(done.root)
-    assert broken_links(entries) == []
-    entries["feature_engineering"].deps["data/interim/houses.parquet"] = "0" * 32  # type: ignore[index]  # a dict underneath
-    assert broken_links(entries) == [
+    start = read_result(done.root).hashes
+    assert broken_links(done.root, start) == []
+    with relocked(done) as stages:
+        stages["feature_engineering"]["deps"][0]["md5"] = "0" * 32
+    assert broken_links(done.root, start) == [
         "feature_engineering ran on another data/interim/houses.parquet"
     ]
+    done.lock()
+
+
+def test_a_stage_that_was_removed_breaks_no_chain(done: Workspace) -> None:
+    with relocked(done) as stages:
+        stages["train_model@linear"] = {
+            "cmd": "train",
+            "deps": [{"path": "data/features/train.parquet", "md5": "0" * 32}],
+            "outs": [{"path": "models/linear.ubj", "md5": "1" * 32}],
+        }
+    assert broken_links(done.root, read_result(done.root).hashes) == []
+    done.lock()
+
+
+def test_a_stage_that_was_renamed_leaves_the_result_as_it_is(done: Workspace) -> None:
+    result = read_result(done.root)
+    with relocked(done) as stages:
+        gone = copy.deepcopy(stages["feature_engineering"])
+        for out in gone["outs"]:
+            out["md5"] = "0" * 32
+        stages["z_features"] = gone
+    assert read_result(done.root) == result
+    assert broken_links(done.root, result.hashes) == []
+    with relocked(done) as stages:
+        stages["train_model@xgboost"]["deps"][0]["md5"] = "0" * 32
+    assert broken_links(done.root, result.hashes) == [
+        "train_model@xgboost ran on another data/features/train.parquet"
+    ]
+    done.lock()
 
 
 def test_a_server_that_is_not_there_is_unavailable(done: Workspace) -> None:

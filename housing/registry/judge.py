@@ -11,7 +11,6 @@ from housing.config import Params
 from housing.errors import DataError, ModelError, RunNotFoundError
 from housing.gate import Check, Contest, Verdict
 from housing.metrics import regression_metrics
-from housing.pipeline.lockfile import read
 from housing.registry.record import Record, download
 from housing.registry.store import (
     WITHDRAWN,
@@ -21,7 +20,7 @@ from housing.registry.store import (
     moved_aliases,
     result_version,
 )
-from housing.tracking.result import DATA, Result, broken_links
+from housing.tracking.result import DATA, Result, broken_links, model_path
 from housing.tracking.run import HASH
 
 if TYPE_CHECKING:
@@ -94,12 +93,12 @@ def _evidence(
     client: MlflowClient, params: Params, result: Result, record: Record
 ) -> tuple[Check, ...]:
     """From ``dvc.lock`` to the run's tags to the bytes that MLflow holds."""
-    broken = broken_links(read(result.root))
+    broken = broken_links(result.root, [*result.hashes, *map(model_path, params.candidates)])
     checks = [
         gate.fact(
             "lock_chain",
             f"dvc.lock is no chain: {'; '.join(broken)}" if broken else None,
-            "each stage in dvc.lock ran on what the stage before it wrote",
+            "each stage ran on the files that the stage before it wrote",
         )
     ]
     checks += [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def metrics(result: Result) -> list[Point]:
         ("interval_halfwidth", float(interval["halfwidth"]), 0),
     ]
     points += [(f"rows_{side}", float(count), 0) for side, count in report["rows"].items()]
-    return [*points, *_curves(result.root), *_seconds(result.root)]
+    return [*points, *_curves(result.root, report["candidates"]), *_seconds(result.root)]
 
 
 def parameters(params: Params) -> dict[str, str]:
@@ -57,12 +57,13 @@ def parameters(params: Params) -> dict[str, str]:
     return {key: value[:LIMIT] for key, value in _flatten(content)}
 
 
-def _curves(root: Path) -> Iterator[Point]:
-    for path in sorted((root / TRAINING).glob("*.json")):
+def _curves(root: Path, candidates: Iterable[str]) -> Iterator[Point]:
+    for candidate in sorted(candidates):
+        path = root / TRAINING / f"{candidate}.json"
         training = json.loads(path.read_text(encoding="utf-8"))
         for point in training["curve"]:
             for side in ("train", "validation"):
-                name = f"{training['candidate']}_{side}_rmse"
+                name = f"{candidate}_{side}_rmse"
                 yield name, float(point[f"{side}_rmse"]), int(point["iteration"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,12 +58,12 @@ def read_result(root: Path) -> Result:
         EvidenceError: A stage has not run, or an output in the workspace is missing.
     """
     candidate = chosen(root)
-    recorded = {path: out.md5 for entry in read(root).values() for path, out in entry.outs.items()}
+    makers = _makers(read(root))
     paths = (DATA, TRANSFORM, model_path(candidate), REPORT, PREDICTIONS)
-    missing = [path for path in paths if not recorded.get(path)]
+    missing = [path for path in paths if path not in makers]
     if missing:
         raise EvidenceError(f"dvc.lock has no hash of {', '.join(missing)}", "dvc repro")
-    hashes = {path: recorded[path] for path in paths}
+    hashes = {path: _recorded(root, path, makers[path]) for path in paths}
     return Result(root, candidate, hashes, fingerprint(hashes))
 
 
@@ -116,25 +117,58 @@ def differing(result: Result) -> list[str]:
     return faults
 
 
-def broken_links(entries: dict[str, LockEntry]) -> list[str]:
-    """Deps in ``dvc.lock`` that are not the outs that stand in ``dvc.lock``.
+def broken_links(root: Path, paths: Iterable[str]) -> list[str]:
+    """Where the way back from some files to the data as delivered breaks off in ``dvc.lock``.
 
-    A stage that was run on other inputs than the ones that stand there now breaks the chain from
-    data to predictions. Folders are left out: their files are outs of their own.
+    It does where a stage ran on other inputs than the ones that stand there now. Only what those
+    files were made from counts, for DVC keeps the entries of stages that ``dvc.yaml`` no longer
+    has. A dep that is a folder is not followed.
 
     Args:
-        entries: What ``dvc.lock`` holds.
+        root: DVC's root folder.
+        paths: The files to start from; what no stage wrote is passed over.
 
     Returns:
-        One phrase for each such dep.
+        One phrase for each break.
     """
-    made = {path: out.md5 for entry in entries.values() for path, out in entry.outs.items()}
-    return [
-        f"{stage} ran on another {path}"
-        for stage, entry in entries.items()
-        for path, md5 in entry.deps.items()
-        if path in made and made[path] != md5
-    ]
+    entries = read(root)
+    makers = _makers(entries)
+    made = {path: _recorded(root, path, found) for path, found in makers.items()}
+    faults: list[str] = []
+    queue = [path for path in dict.fromkeys(paths) if path in made]
+    seen = set(queue)
+    for path in queue:
+        ways = [
+            (stage, [dep for dep in deps if dep in made and deps[dep] != made[dep]])
+            for stage, md5 in makers[path]
+            if md5 == made[path]
+            for deps in [entries[stage].deps]
+        ]
+        stage, broken = min(ways, key=lambda way: len(way[1]))
+        faults += [f"{stage} ran on another {dep}" for dep in broken]
+        further = [dep for dep in entries[stage].deps if dep in made and dep not in seen]
+        seen.update(further)
+        queue += further
+    return list(dict.fromkeys(faults))
+
+
+def _makers(entries: dict[str, LockEntry]) -> dict[str, list[tuple[str, str]]]:
+    """The stages that wrote each path, the last in ``dvc.lock`` first, each with its hash."""
+    makers: dict[str, list[tuple[str, str]]] = {}
+    for stage, entry in reversed(entries.items()):
+        for path, out in entry.outs.items():
+            makers.setdefault(path, []).append((stage, out.md5))
+    return makers
+
+
+def _recorded(root: Path, path: str, makers: list[tuple[str, str]]) -> str:
+    """The hash of an out; a renamed stage leaves a second one, so the workspace then decides."""
+    hashes = [md5 for _, md5 in makers]
+    if len(hashes) > 1 and (root / path).is_file():
+        found = file_md5(root / path)
+        if found in hashes:
+            return found
+    return hashes[0]
 
 
 def data_time(root: Path) -> int:
