@@ -42,6 +42,7 @@ class Verdict(Frozen):
             promote; no check was made then.
         alias: The alias that a promotion moves.
         against: Version in that alias when the verdict was made, or None where it had none.
+        champion: The same of the champion's alias, where a promotion moves that too; else None.
         contest: What the challenger is to that version.
         limits: Digest of the limits that were applied.
         metrics: The challenger's test metrics, recomputed from its predictions.
@@ -55,6 +56,7 @@ class Verdict(Frozen):
     unchanged: bool = False
     alias: str = ""
     against: str | None = None
+    champion: str | None = None
     contest: Contest = "first"
     limits: str = ""
     metrics: dict[str, float] = Field(default_factory=dict)

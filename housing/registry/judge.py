@@ -18,7 +18,7 @@ from housing.registry.store import (
     limits_digest,
     live_run,
     moved_aliases,
-    result_version,
+    withdrawn_versions,
 )
 from housing.tracking.result import DATA, Result, broken_links, model_path
 from housing.tracking.run import HASH
@@ -73,14 +73,15 @@ def judge(client: MlflowClient, params: Params, result: Result, run: Run, folder
             _against(client, params, record, alias, version, folder / alias)
             for alias, version in rivals.items()
         ]
-    holder = rivals.get(params.registry.staging)
+    held = {alias: str(version.version) for alias, version in rivals.items()}
     facing = next((part for part in parts if part.contest != "first"), parts[-1])
     return Verdict(
         result=result.fingerprint,
         run_id=run.info.run_id,
         passed=all(part.passed for part in parts),
         alias=params.registry.staging,
-        against=str(holder.version) if holder else None,
+        against=held.get(params.registry.staging),
+        champion=held.get(params.registry.champion),
         contest=facing.contest,
         limits=limits_digest(params),
         metrics=next((part.metrics for part in parts if part.metrics), {}),
@@ -105,13 +106,13 @@ def _evidence(
         gate.same("run_tags", "in the run's tags", record.tagged_hashes(), result.hashes),
         record.bytes_check(result.hashes),
     ]
-    version = result_version(client, params.registry.model, record.run.info.run_id)
-    reason = version.tags.get(WITHDRAWN) if version else None
+    withdrawn = [
+        f"version {version.version}, the same model, was withdrawn: {version.tags[WITHDRAWN]}"
+        for version in withdrawn_versions(client, params.registry.model, result.hashes)
+    ]
     checks.append(
         gate.fact(
-            "not_withdrawn",
-            f"version {version.version} was withdrawn: {reason}" if version and reason else None,
-            "nobody has rolled this result back",
+            "not_withdrawn", "; ".join(withdrawn) or None, "nobody has rolled this model back"
         )
     )
     return tuple(checks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from housing.gate import Verdict
 from housing.registry.journal import Entry
 from housing.registry.judge import judge
 from housing.registry.look import settled
-from housing.registry.move import Promotion, holder_of, move
+from housing.registry.move import Promotion, move
 from housing.registry.store import (
     LIMITS,
     METRIC,
@@ -120,8 +121,8 @@ def _promote(  # noqa: PLR0913, PLR0917 - one try of `promote`, with what it has
     client: MlflowClient, settings: Settings, params: Params, verdict: Verdict, run: Run, who: str
 ) -> Promotion:
     model = params.registry.model
-    held = {alias: holder_of(client, model, alias) for alias in moved_aliases(params)}
-    verdict = _current_verdict(client, settings, params, verdict)
+    held = {alias: alias_version(client, model, alias) for alias in moved_aliases(params)}
+    verdict = _current_verdict(settings, params, verdict, held)
     version = str(_register(client, model, run, verdict).version)
     moves = [
         move(
@@ -131,7 +132,7 @@ def _promote(  # noqa: PLR0913, PLR0917 - one try of `promote`, with what it has
                 model=model,
                 alias=alias,
                 kind="promote",
-                from_version=before,
+                from_version=str(before.version) if before else None,
                 to_version=version,
                 who=who,
                 why=f"passed the gate ({verdict.contest})",
@@ -151,27 +152,29 @@ def summary(verdict: Verdict) -> str:
 
 
 def _current_verdict(
-    client: MlflowClient, settings: Settings, params: Params, verdict: Verdict
+    settings: Settings, params: Params, verdict: Verdict, held: Mapping[str, ModelVersion | None]
 ) -> Verdict:
-    """The verdict, made again where it was made against a model that is no longer in the alias."""
-    model = params.registry.model
-    holder = alias_version(client, model, params.registry.staging)
-    if holder is None and verdict.against is None:
+    """The verdict, made again where it was made against a model that is no longer in its alias."""
+    names = params.registry
+    judged = {names.champion: verdict.champion, names.staging: verdict.against}
+    gone_on = [
+        f"{alias} now holds {f'version {holder.version}' if holder else 'no version'}, "
+        f"not {judged[alias]} as when result {verdict.result} was judged"
+        for alias, holder in held.items()
+        if (str(holder.version) if holder else None) != judged[alias]
+        and not (holder and holder.run_id == verdict.run_id)
+    ]
+    if not gone_on:
         return verdict
-    if holder and (str(holder.version) == verdict.against or holder.run_id == verdict.run_id):
-        return verdict
-    found = f"version {holder.version}" if holder else "no version"
     if read_result(settings.root).fingerprint != verdict.result:
         raise RegistryError(
-            f"{verdict.alias} holds {found} and not {verdict.against} as when result "
-            f"{verdict.result} was judged, and the workspace has gone on",
+            f"{' and '.join(gone_on)}, and the workspace has gone on",
             "run validate_model again",
         )
     fresh = validate(settings, params)
     if not fresh.passed:
         raise RegistryError(
-            f"{verdict.alias} now holds {found}, and result {verdict.result} does not pass "
-            f"against it: {'; '.join(fresh.reasons)}",
+            f"{' and '.join(gone_on)}; it does not pass against it: {'; '.join(fresh.reasons)}",
             "nothing: the alias holds the better model",
         )
     return fresh

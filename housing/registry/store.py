@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from housing.config import Params
 from housing.errors import RegistryError, RunNotFoundError
-from housing.tracking.run import COMPLETE, RESULT
+from housing.tracking.result import TRANSFORM
+from housing.tracking.run import COMPLETE, HASH, RESULT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,6 +55,27 @@ def result_version(client: MlflowClient, model: str, run_id: str) -> ModelVersio
     """The version that was registered from a run, or None where none was."""
     found = client.search_model_versions(f"name = '{model}' and run_id = '{run_id}'")
     return min(found, key=lambda version: int(version.version), default=None)
+
+
+def withdrawn_versions(
+    client: MlflowClient, model: str, hashes: Mapping[str, str]
+) -> list[ModelVersion]:
+    """The versions with the very bytes of a model that a person took back.
+
+    The bytes count, not the result: a new report on the same model is another result.
+
+    Args:
+        client: An open MLflow.
+        model: Name of the registered model.
+        hashes: DVC's hash of the model, of the transform and of other evidence, by path.
+    """
+    wanted = [f"name = '{model}'"] + [
+        f"tags.`{HASH}{path}` = '{md5}'"
+        for path, md5 in hashes.items()
+        if path == TRANSFORM or path.startswith("models/")
+    ]
+    found = client.search_model_versions(" and ".join(wanted))
+    return [version for version in found if WITHDRAWN in version.tags]
 
 
 def get_version(client: MlflowClient, model: str, version: str) -> ModelVersion:
