@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 import time
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 import httpx
@@ -27,7 +29,7 @@ from housing.registry import (
     validate,
     versions,
 )
-from housing.registry.journal import Entry, previous
+from housing.registry.journal import Entry, journal_id, open_entry, previous
 from housing.registry.promote import summary
 from housing.registry.store import VERDICT
 from housing.tracking.client import connected
@@ -161,6 +163,57 @@ def test_rollback_goes_back_step_by_step_and_stays_there(line: Line) -> None:
     assert validate(settings, line.params).unchanged
 
 
+def test_a_withdrawn_model_stays_away_under_another_report(line: Line, tmp_path: Path) -> None:
+    line.promote(0)
+    line.promote(1)
+    rollback(line.last.settings, line.params, "staging", "ann", "prices barns as flats")
+    shutil.copytree(line.workspaces[1].root, tmp_path / "copy")
+    again = replace(line.workspaces[1], root=tmp_path / "copy")
+    report = again.root / "reports/evaluation_report.json"
+    report.write_text(report.read_text(encoding="utf-8").replace("{", "{ ", 1), encoding="utf-8")
+    again.lock()
+    verdict = validate(again.settings, line.params)
+    assert verdict.result != line.verdicts[1].result
+    (reason,) = verdict.reasons
+    assert reason.startswith("version 2, the same model, was withdrawn: rolled back by ann")
+
+
+def test_a_move_that_was_cut_off_is_finished_by_whoever_made_it(line: Line) -> None:
+    for number in range(3):
+        line.promote(number)
+    settings, params = line.last.settings, line.params
+    set_champion(settings, params, "1", "ann", "first")
+    journal = journal_id(line.client, settings)
+    (first,) = read_journal(settings, params, "champion")
+    cut = {"from_version": "1", "to_version": "2", "why": "monday"}
+    open_entry(line.client, journal, first.model_copy(update=cut))
+    set_champion(settings, params, "3", "bob", "newest")
+    set_champion(settings, params, "2", "carl", "safer")
+    moves = read_journal(settings, params, "champion")
+    assert [(m.from_version, m.to_version, m.who, m.state) for m in moves] == [
+        (None, "1", "ann", "done"),
+        ("1", "2", "ann", "open"),
+        ("1", "3", "bob", "done"),
+        ("3", "2", "carl", "done"),
+    ]
+    assert rollback(settings, params, "champion", "carl", "it was not").version == "3"
+    finished = set_champion(settings, params, "2", "ann", "monday")
+    assert (finished.previous, finished.moved) == ("3", True)
+
+
+def test_a_champion_that_was_set_and_not_closed_is_finished(line: Line) -> None:
+    line.promote(0)
+    settings, params = line.last.settings, line.params
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("housing.registry.move.close_entry", cut_off)
+        with pytest.raises(TrackingUnavailableError):
+            set_champion(settings, params, "1", "ann", "first")
+    assert line.holds("champion") == "1"
+    assert set_champion(settings, params, "1", "ann", "first").moved
+    assert [entry[-1] for entry in line.journal() if entry[0] == "champion"] == ["done"]
+    assert not set_champion(settings, params, "1", "ann", "first").moved
+
+
 def test_a_person_makes_the_champion(line: Line) -> None:
     line.promote(0)
     settings = line.last.settings
@@ -185,6 +238,22 @@ def test_the_champion_follows_where_the_parameters_say_so(line: Line) -> None:
     promote(line.workspaces[0].settings, params, line.verdicts[0])
     assert line.holds("champion") == line.holds("staging") == "1"
     assert validate(line.workspaces[0].settings, params).unchanged
+
+
+def test_a_champion_that_a_person_set_meanwhile_is_judged_against(line: Line) -> None:
+    registry = line.params.registry.model_copy(update={"auto_champion": True})
+    params = line.params.model_copy(update={"registry": registry})
+    line.promote(0)
+    line.promote(2)
+    settings = line.workspaces[1].settings
+    assign(settings, line.params, "staging", "1", "ann", "back")
+    set_champion(settings, line.params, "1", "ann", "first")
+    verdict = validate(settings, params)
+    assert (verdict.against, verdict.champion, verdict.passed) == ("1", "1", True)
+    set_champion(settings, line.params, "2", "bob", "newer data")
+    with pytest.raises(RegistryError, match=r"champion now holds version 2, not 1 .* ingested"):
+        promote(settings, params, verdict)
+    assert (line.holds("champion"), line.holds("staging")) == ("2", "1")
 
 
 def test_the_same_promotion_twice_at_once_makes_one_version(line: Line) -> None:
@@ -334,6 +403,10 @@ def test_a_server_that_hangs_is_given_up(line: Line) -> None:
             promote(settings, line.params, line.verdicts[0])
 
 
+def cut_off(*_: object) -> None:
+    raise TrackingUnavailableError("MLflow gives no answer")
+
+
 def move(kind: str, to: str, before: str | None = None, state: str = "done") -> Entry:
     return Entry.model_validate(
         {
@@ -351,22 +424,32 @@ def move(kind: str, to: str, before: str | None = None, state: str = "done") -> 
     )
 
 
-ONE, TWO, THREE = move("promote", "1"), move("promote", "2"), move("promote", "3")
+ONE = move("promote", "1")
+TWO = move("promote", "2", before="1")
+THREE = move("promote", "3", before="2")
 
 
 @pytest.mark.parametrize(
-    ("history", "expected"),
+    ("history", "holder", "expected"),
     [
-        ([], None),
-        ([ONE], None),
-        ([move("promote", "2", before="1")], "1"),
-        ([ONE, TWO], "1"),
-        ([ONE, move("promote", "2", state="open")], None),
-        ([ONE, move("promote", "2", state="refused")], None),
-        ([ONE, TWO, move("rollback", "1")], None),
-        ([ONE, TWO, THREE, move("rollback", "2")], "1"),
-        ([ONE, TWO, move("rollback", "1"), move("assign", "3")], "1"),
+        ([], "1", None),
+        ([ONE], "1", None),
+        ([move("promote", "2", before="1")], "2", "1"),
+        ([ONE, TWO], "2", "1"),
+        ([ONE, move("promote", "2", state="open")], "1", None),
+        ([ONE, move("promote", "2", state="refused")], "1", None),
+        ([ONE, TWO, move("rollback", "1", before="2")], "1", None),
+        ([ONE, TWO, THREE, move("rollback", "2", before="3")], "2", "1"),
+        ([ONE, TWO, move("rollback", "1", before="2"), move("assign", "3", before="1")], "3", "1"),
+        # somebody moved the alias in MLflow itself
+        ([ONE, TWO], "3", "2"),
+        ([ONE, TWO, move("promote", "4", before="3")], "4", "3"),
+        ([ONE, TWO, move("rollback", "2", before="3")], "2", "1"),
+        # the alias was moved, and the entry not closed
+        ([ONE, TWO, move("assign", "3", before="2", state="open")], "3", "2"),
+        ([ONE, TWO, THREE, move("rollback", "2", before="3", state="open")], "2", "1"),
+        ([ONE, TWO, THREE, move("rollback", "2", before="3", state="open")], "3", "2"),
     ],
 )
-def test_the_version_before(history: list[Entry], expected: str | None) -> None:
-    assert previous(tuple(history)) == expected
+def test_the_version_before(history: list[Entry], holder: str, expected: str | None) -> None:
+    assert previous(tuple(history), holder) == expected

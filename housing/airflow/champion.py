@@ -100,7 +100,8 @@ class SetChampionOperator(BaseOperator):
             The move: version, alias, and the version that the alias had before.
 
         Raises:
-            AirflowSkipException: Staging or champion changed since the person was asked.
+            AirflowSkipException: Staging or champion changed since the person was asked, or the
+                version is the champion already.
             TrackingError: MLflow does not answer, or cannot do it.
         """
         from housing import registry  # mlflow is too heavy for a DAG file
@@ -112,14 +113,15 @@ class SetChampionOperator(BaseOperator):
             held = registry.aliases(settings, params)
             names = params.registry
             now = [held[a].version if a in held else "" for a in (names.staging, names.champion)]
-            if asked["version"] == now[1]:
-                raise skipped(f"version {now[1]} is the champion already")
-            if [asked["version"], asked["champion"]] != now:
+            # A try that was cut off may have moved the alias already: it is finished then.
+            if asked["version"] != now[1] and [asked["version"], asked["champion"]] != now:
                 raise skipped(f"aliases changed since the question: {now}")
             who = (answer["responded_by_user"] or {}).get("name") or "unknown"
             move = registry.set_champion(
                 settings, params, asked["version"], who, "approved in Airflow"
             )
+        if not move.moved:
+            raise skipped(f"version {move.version} is the champion already")
         self.log.info("version %s is now %s", move.version, move.alias)
         context["outlet_events"][self.outlets[0]].extra = {"version": move.version}
         return move.model_dump(mode="json")

@@ -112,24 +112,32 @@ def entries(
             return tuple(sorted(found, key=lambda entry: (entry.at, entry.id)))
 
 
-def previous(history: tuple[Entry, ...]) -> str | None:
+def previous(history: tuple[Entry, ...], holder: str) -> str | None:
     """The version that an alias would be rolled back to.
 
     A rollback takes back the last move that still stands, so that a second one goes one further.
+    A move that somebody made in MLflow itself shows in the next entry, or in the holder.
 
     Args:
         history: The journal of one alias, oldest first.
+        holder: The version in the alias.
     """
     standing: list[str] = []
+
+    def arrive(version: str | None) -> None:
+        if version and standing[-1:] != [version]:
+            standing.append(version)
+
     for entry in history:
-        if entry.state != "done":
+        # The last move may be made and not closed: it was cut off in between.
+        made = entry.state == "open" and entry is history[-1] and entry.to_version == holder
+        if entry.state != "done" and not made:
             continue
-        if entry.from_version and not standing:
-            standing.append(entry.from_version)
+        arrive(entry.from_version)
         if entry.kind == "rollback":
             standing.pop()
-        elif not standing or standing[-1] != entry.to_version:
-            standing.append(entry.to_version)
+        arrive(entry.to_version)
+    arrive(holder)
     return standing[-2] if len(standing) > 1 else None
 
 

@@ -59,8 +59,8 @@ def move(client: MlflowClient, settings: Settings, wanted: Entry) -> Promotion:
     """
     journal = journal_id(client, settings)
     before = entries(client, journal, wanted.model, wanted.alias)
-    begun = [entry for entry in before if _same_move(entry, wanted)]
     arrived = wanted.from_version == wanted.to_version
+    begun = [entry for entry in before if _is_begun(entry, wanted, arrived=arrived)]
     if arrived and not begun:
         return _moved(wanted)
     entry = begun[-1] if begun else open_entry(client, journal, wanted)
@@ -81,8 +81,17 @@ def move(client: MlflowClient, settings: Settings, wanted: Entry) -> Promotion:
     return _moved(entry)
 
 
-def _same_move(entry: Entry, wanted: Entry) -> bool:
-    return (entry.state, entry.kind, entry.to_version) == ("open", wanted.kind, wanted.to_version)
+def _is_begun(entry: Entry, wanted: Entry, *, arrived: bool) -> bool:
+    """Whether an entry is an earlier try of the very same move, which was cut off.
+
+    A person's reason is part of it; that of a promotion is the gate's, made anew for each try.
+    """
+    return (
+        (entry.state, entry.kind, entry.to_version) == ("open", wanted.kind, wanted.to_version)
+        and (arrived or entry.from_version == wanted.from_version)
+        and entry.who == wanted.who
+        and (wanted.kind == "promote" or entry.why == wanted.why)
+    )
 
 
 def _newer(mine: Entry, before: tuple[Entry, ...], now: tuple[Entry, ...]) -> Entry | None:

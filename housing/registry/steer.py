@@ -8,10 +8,16 @@ from housing.config import Params
 from housing.errors import RegistryError
 from housing.registry.journal import Entry, Kind, entries, journal_id, previous
 from housing.registry.move import Promotion, move
-from housing.registry.store import WITHDRAWN, alias_version, get_version, live_run
+from housing.registry.store import (
+    WITHDRAWN,
+    alias_version,
+    get_version,
+    live_run,
+    withdrawn_versions,
+)
 from housing.settings import Settings
 from housing.tracking.client import connected
-from housing.tracking.run import DATA_TIME, RESULT
+from housing.tracking.run import DATA_TIME, HASH, RESULT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,8 +48,13 @@ def assign(  # noqa: PLR0913, PLR0917 - each is one word of the journal's entry
         model = params.registry.model
         chosen = get_version(client, model, version)
         _require_known(client, chosen)
-        if WITHDRAWN in chosen.tags:
-            client.delete_model_version_tag(model, version, WITHDRAWN)
+        hashes = {
+            name.removeprefix(HASH): md5
+            for name, md5 in chosen.tags.items()
+            if name.startswith(HASH)
+        }
+        for withdrawn in withdrawn_versions(client, model, hashes):
+            client.delete_model_version_tag(model, str(withdrawn.version), WITHDRAWN)
         holder = alias_version(client, model, alias)
         return move(client, settings, _entry("assign", alias, holder, chosen, who, why))
 
@@ -56,8 +67,8 @@ def set_champion(settings: Settings, params: Params, version: str, who: str, why
 def rollback(settings: Settings, params: Params, alias: str, who: str, why: str) -> Promotion:
     """Puts an alias back to the version before, and keeps the gate from undoing that.
 
-    The version that is taken back is marked as withdrawn, so that the next run of the same result
-    does not promote it again; `assign` lifts the mark.
+    The version that is taken back is marked as withdrawn, so that no later run promotes the same
+    model again, under whatever limits; `assign` lifts the mark.
 
     Args:
         settings: Where MLflow is.
@@ -77,10 +88,11 @@ def rollback(settings: Settings, params: Params, alias: str, who: str, why: str)
         if holder is None:
             raise RegistryError(f"{alias} points to no version of {model}", "housing run")
         history = entries(client, journal_id(client, settings), model, alias)
-        if history and history[-1].kind == "rollback" and history[-1].state == "open":
-            target: str | None = history[-1].to_version  # one that was cut off
+        last = history[-1] if history else None
+        if last and (last.kind, last.state, last.who, last.why) == ("rollback", "open", who, why):
+            target: str | None = last.to_version  # this very one was cut off
         else:
-            target = previous(history)
+            target = previous(history, str(holder.version))
         if target is None:
             raise RegistryError(
                 f"{alias} held no version before {holder.version}",
