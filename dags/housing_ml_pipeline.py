@@ -99,7 +99,8 @@ with DAG(
     )
     ends = [task for task in tasks.values() if not task.downstream_list]
     ends >> validate >> promote
-    [*ends, validate, promote] >> alert
+    # Each stage, not only the last: where one fails, the alert waits for those that still run.
+    [*tasks.values(), validate, promote] >> alert
     promote >> [*notify, dashboard]
     alert >> [*notify, dashboard] >> summary
 

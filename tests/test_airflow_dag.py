@@ -85,6 +85,11 @@ def test_the_tasks_and_edges_are_those_of_dvc(rendered: dict[str, Any]) -> None:
     }
 
 
+def test_the_alert_waits_for_every_stage(rendered: dict[str, Any]) -> None:
+    stages = {task for task in rendered["tasks"] if task not in AFTER}
+    assert stages < set(rendered["tasks"]["send_failure_alert"])
+
+
 def test_the_dashboard_follows_promotion_and_alert(rendered: dict[str, Any]) -> None:
     assert rendered["tasks"]["update_dashboard"] == ["promote_to_staging", "send_failure_alert"]
     assert "update_dashboard" in rendered["tasks"]["summarize_run"]
