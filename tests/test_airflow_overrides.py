@@ -27,6 +27,11 @@ STAGES = {
         "params": ["train.xgboost.max_depth"],
         "outs": ["model.txt"],
     },
+    "each": {
+        "matrix": {"name": "${candidates}"},
+        "cmd": "echo ${item.name} > ${item.name}.txt",
+        "outs": ["${item.name}.txt"],
+    },
 }
 OVERRIDES = ["train.xgboost.max_depth=8"]
 
@@ -50,6 +55,15 @@ def runs(project: Project) -> list[dict[str, Any]]:
             ("cp dvc.lock ../after.lock", {"overrides": OVERRIDES}),
             ("true", {}),
             ("true", {"overrides": ["train.xgboost.max_dept=8", "seed=-1"]}),
+            (
+                "true",
+                {
+                    "overrides": ["train.xgboost.max_depth=9", "candidates=[xgboost]"],
+                    "stage": "train",
+                    "scope": "only",
+                },
+            ),
+            ("true", {"overrides": ["candidates=[xgboost]"]}),
         )
 
 
@@ -57,13 +71,14 @@ def test_the_overridden_stage_runs_and_the_rest_comes_from_the_cache(
     project: Project, runs: list[dict[str, Any]]
 ) -> None:
     first = runs[1]["xcoms"]
-    assert first["copy.return_value"]["verdict"] == "restored"
+    assert first["copy.return_value"]["verdict"] == "unchanged"
     assert first["train.return_value"]["verdict"] == "ran"
     (reason,) = [r for r in first["train.return_value"]["reasons"] if r["kind"] == "param"]
     assert (reason["before"], reason["after"]) == ("7", "8")
     assert runs[2]["xcoms"]["train.return_value"]["verdict"] == "restored"
     seen = (project.root.parent / "seen").read_text().splitlines()
-    assert seen == ["", '["train.xgboost.max_depth=8"]']
+    assert seen[:2] == ["", '["train.xgboost.max_depth=8"]']
+    assert len(seen) == 3  # the last is that of the stage that ran alone
     assert project.summary(runs[1])["overrides"] == OVERRIDES
 
 
@@ -74,13 +89,13 @@ def test_the_normal_run_is_not_disturbed(project: Project, runs: list[dict[str, 
     )
     assert before == after
     assert set(runs[3]["states"].values()) == {"skipped", "success"}
-    assert project.summary(runs[3])["counts"] == {"unchanged": 2}
+    assert project.summary(runs[3])["counts"] == {"unchanged": 4}
     status = [sys.executable, "-m", "dvc", "status", "--quiet"]
     assert subprocess.run(status, cwd=project.root, env=project.env(), check=False).returncode == 0
 
 
 def test_nobody_is_told_of_new_data(runs: list[dict[str, Any]]) -> None:
-    assert len(runs[0]["events"]) == 2
+    assert len(runs[0]["events"]) == 4
     assert runs[1]["events"] == {}
 
 
@@ -93,6 +108,22 @@ def test_a_wrong_override_fails_before_any_stage(runs: list[dict[str, Any]]) -> 
     assert runs[4]["states"]["copy"] == "failed"
     assert runs[4]["states"]["train"] == "upstream_failed"
     assert "train.xgboost.max_dept: params.yaml has no such key" in runs[4]["xcoms"]["copy.error"]
+
+
+def test_a_stage_can_run_alone_with_overrides(runs: list[dict[str, Any]]) -> None:
+    assert runs[5]["states"] == {
+        **dict.fromkeys(runs[5]["states"], "skipped"),
+        "train": "success",
+    } | {"summary": "success"}
+    assert runs[5]["xcoms"]["train.return_value"]["verdict"] == "ran"
+
+
+def test_a_stage_that_the_overrides_take_away_is_left_out(
+    project: Project, runs: list[dict[str, Any]]
+) -> None:
+    assert runs[6]["state"] == "success"
+    states = {line["stage"]: line["state"] for line in project.summary(runs[6])["stages"]}
+    assert (states["each@linear"], states["each@xgboost"]) == ("left out", "unchanged")
 
 
 def test_an_override_replaces_one_value() -> None:
@@ -130,6 +161,20 @@ def test_the_workspace_has_all_that_shapes_the_graph(tmp_path: Path) -> None:
         )
     workspace.remove()
     assert not settings.root.exists()
+
+
+def test_a_stage_that_the_overrides_add_has_no_task(tmp_path: Path) -> None:
+    project = Project.make(tmp_path / "p", {"each": STAGES["each"]})
+    text = PARAMS.read_text().replace("candidates: [linear, xgboost]", "candidates: [linear]")
+    (project.root / "params.yaml").write_text(text)
+    workspace = Workspace.of(project.root, "run", ["candidates=[linear, xgboost]"])
+    with (
+        pytest.raises(ConfigError, match="the overrides add each@xgboost, for which"),
+        workspace.entered(),
+    ):
+        pass
+    workspace.remove()
+    assert list((project.root / ".housing/workspaces").iterdir()) == []
 
 
 def test_a_value_that_does_not_fit_is_refused_by_the_models(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class Workspace:
             The settings that hold in the workspace.
 
         Raises:
-            ConfigError: An override names no parameter, or its value does not fit.
+            ConfigError: An override names no parameter, its value does not fit, or it adds a stage.
         """
         settings = load_settings(self.project)
         if not self.overrides:
@@ -88,7 +88,8 @@ class Workspace:
     def remove(self) -> None:
         """Removes the copy, where there is one; the project itself stays."""
         if self.overrides:
-            shutil.rmtree(self.root, ignore_errors=True)
+            for folder in (self.root, _partial_of(self.root)):
+                shutil.rmtree(folder, ignore_errors=True)
             _lock_of(self.root).unlink(missing_ok=True)
 
     def _make(self) -> None:
@@ -98,11 +99,14 @@ class Workspace:
             if self.root.exists():
                 return
             text = override((self.project / "params.yaml").read_text("utf-8"), self.overrides)
-            partial = self.root.with_name(f"{self.root.name}.partial")
+            partial = _partial_of(self.root)
             shutil.rmtree(partial, ignore_errors=True)
             _copy(self.project, partial)
             (partial / "params.yaml").write_text(text, encoding="utf-8")
             _share_cache(self.project, partial)
+            _require_tasks(self.project, partial)
+            # A stage that runs alone reads what the stages before it wrote.
+            _dvc(partial, "checkout", "--quiet", "--allow-missing")
             partial.rename(self.root)
 
 
@@ -171,6 +175,17 @@ def _share_cache(project: Path, copy: Path) -> None:
             _dvc(copy, "config", "--local", name, value)
 
 
+def _require_tasks(project: Path, copy: Path) -> None:
+    """Refuses overrides that make new stages: a DAG gets its tasks before its runs."""
+    known = {stage.name for stage in graph.load(project).stages}
+    added = [stage.name for stage in graph.load(copy).stages if stage.name not in known]
+    if added:
+        raise ConfigError(
+            f"the overrides add {', '.join(added)}, for which the DAG has no task",
+            "add it in params.yaml",
+        )
+
+
 def _dvc(root: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "dvc", "--cd", str(root), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -181,6 +196,10 @@ def _dvc(root: Path, *arguments: str) -> str:
 
 def _lock_of(root: Path) -> Path:
     return root.with_name(f"{root.name}.lock")
+
+
+def _partial_of(root: Path) -> Path:
+    return root.with_name(f"{root.name}.partial")
 
 
 @contextmanager
