@@ -168,6 +168,17 @@ def test_equal_rows_of_csv_and_parquet_are_duplicates(table: Table) -> None:
     assert (report["rows_kept"], report["rows_duplicate"]) == (1, 2)
 
 
+def test_single_precision_makes_no_other_house(table: Table) -> None:
+    rows = "".join(f"{rooms},8{rooms}.1,flat,,{rooms}000.37\n" for rooms in range(1, 10))
+    table.deliver("a.csv", rows)
+    single = pl.read_csv(table.root / "landing" / "a.csv").with_columns(
+        pl.col("area", "rent").cast(pl.Float32)
+    )
+    single.write_parquet(table.root / "landing" / "b.parquet")
+    report = table.ingest()
+    assert (report["rows_kept"], report["rows_duplicate"]) == (9, 9)
+
+
 def test_extra_columns_are_left_out_and_reported(table: Table) -> None:
     (table.root / "landing").mkdir()
     (table.root / "landing" / "a.csv").write_text("id,rent,rooms,area,kind,street\n7,1,1,,flat,\n")

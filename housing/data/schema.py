@@ -155,18 +155,20 @@ def _prepare(name: str, column: Column, dtype: pl.DataType) -> pl.Expr:
     """Brings a raw column to where dataframely's cast does the rest.
 
     Blank text and NaN mean "missing". A cast from float to integer would cut off the decimals in
-    silence, so that it goes by way of text, where ``3.0`` is a whole number and ``3.5`` is not.
+    silence, so that it goes by way of text, where ``3.0`` is a whole number and ``3.5`` is not. A
+    float of single precision goes by way of text too: 37.88 is the same house as in another file,
+    37.880001 is not. Codes that pandas made floats, for want of some, are whole numbers again.
     """
     value = pl.col(name)
-    if dtype.is_float() and column.type == "float":
+    if dtype == pl.Float64 and column.type == "float":
         return value.fill_nan(None)
     if dtype.is_integer() and column.type != "string":
         return value
     text = value.cast(pl.String).str.strip_chars().replace("", None)
-    if column.type == "string":
+    if column.type == "string" and not dtype.is_float():
         return text
     text = pl.when(text.str.to_lowercase() != "nan").then(text).alias(name)
-    return text.str.replace(r"^([+-]?\d+)\.0*$", "$1") if column.type == "int" else text
+    return text if column.type == "float" else text.str.replace(r"^([+-]?\d+)\.0*$", "$1")
 
 
 def _in_dollars(name: str, column: Column) -> pl.Expr:
