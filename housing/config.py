@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -22,6 +23,11 @@ QUARANTINE_COLUMNS = ("file", "row", "reasons")
 
 # Every task process reads params.yaml: libyaml takes 1 ms for it, Python 10 ms.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def plain_name(name: str) -> str:
+    """A name without the signs that MLflow refuses in the names of metrics and parameters."""
+    return re.sub(r"[^\w\-. :]", "_", name)
 
 
 class Frozen(BaseModel):
@@ -97,6 +103,10 @@ class DataParams(Frozen):
         ]
         if taken:
             raise ValueError(f"names that the pipeline's own columns have: {', '.join(taken)}")
+        plain = [plain_name(name) for name in self.columns]
+        alike = [name for name in self.columns if plain.count(plain_name(name)) > 1]
+        if alike:
+            raise ValueError(f"names that differ in signs only: {', '.join(alike)}")
         if self.target in self.identity:
             raise ValueError("the target cannot be part of a row's identity")
         return self

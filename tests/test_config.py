@@ -106,6 +106,12 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
         load_params(path)
 
 
+def test_names_that_mlflow_could_not_tell_apart_are_refused(content: dict[str, Any]) -> None:
+    content["data"]["columns"] |= {"tax ($)": {"type": "float"}, "tax (%)": {"type": "float"}}
+    with pytest.raises(ConfigError, match=r"differ in signs only: tax \(\$\), tax \(%\)"):
+        parse_params(content)
+
+
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     monkeypatch.setenv("HOUSING_RETRIES", "0")

@@ -19,9 +19,11 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModelStatus, Run
 
+from housing.config import parse_params
 from housing.errors import EvidenceError, ModelError, TrackingError, TrackingUnavailableError
 from housing.tracking.bundle import score, write_bundle
 from housing.tracking.client import connected
+from housing.tracking.content import parameters
 from housing.tracking.result import broken_links, data_time, file_md5, read_result
 from housing.tracking.run import COMPLETE, DATA_TIME, HASH, MODEL_ID, RESULT, track
 from tests.mlflow_server import free_port
@@ -74,6 +76,18 @@ def test_a_run_holds_the_whole_result(done: Workspace) -> None:
     assert run.data.params["train.xgboost.booster"] == "gbtree"
     assert run.data.params["data.identity"] == '["north", "east"]'
     assert not any(name.startswith(("gate", "registry")) for name in run.data.params)
+
+
+def test_a_column_may_have_any_name(done: Workspace) -> None:
+    content = done.params.model_dump(mode="json")
+    content["data"]["columns"]["income ($, 100 %)"] = content["data"]["columns"].pop("income")
+    named = parameters(parse_params(content))
+    client = client_of(done)
+    run = client.create_run(client.create_experiment(f"names {done.store}"))
+    for key, value in named.items():
+        client.log_param(run.info.run_id, key, value)
+    logged = client.get_run(run.info.run_id).data.params
+    assert logged["data.columns.income ___ 100 __.type"] == "float"
 
 
 def test_learning_curves_have_steps(done: Workspace) -> None:

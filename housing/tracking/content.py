@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from housing.config import Params
+from housing.config import Params, plain_name
 from housing.pipeline.lockfile import read
 from housing.stage import last_duration
 from housing.tracking.result import REPORT, Result
@@ -71,8 +71,8 @@ def _seconds(root: Path) -> Iterator[Point]:
     for stage in sorted(read(root)):
         seconds = last_duration(root, stage)
         if seconds is not None:
-            # MLflow's names know no "@"; DVC's stage names know no "."
-            yield f"seconds_{stage.replace('@', '.').replace(':', '.')}", seconds, 0
+            # DVC's stage names know no "."
+            yield plain_name(f"seconds_{stage.replace('@', '.').replace(':', '.')}"), seconds, 0
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -80,4 +80,5 @@ def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)
+            text = value if isinstance(value, str) else json.dumps(value)
+            yield plain_name(f"{prefix}{name}"), text
