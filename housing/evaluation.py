@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from housing.config import Coordinates, Params
-from housing.features import distance
+from housing.features import cells, distance
 from housing.metrics import (
     Metric,
     bootstrap_intervals,
@@ -98,9 +98,8 @@ def evaluate(subject: Subject, params: Params) -> Evaluation:
     scored = _score(subject.model, subject.test, halfwidth)
     actual, predicted = scored["actual"].to_numpy(), scored["predicted"].to_numpy()
     metrics = regression_metrics(actual, predicted)
-    intervals = bootstrap_intervals(
-        actual, predicted, scored[ROW].to_numpy(), settings, params.seed
-    )
+    groups = cells(scored).to_numpy()
+    intervals = bootstrap_intervals(actual, predicted, groups, settings, params.seed)
     importance = subject.model.importance()
     report = {
         "candidate": subject.candidate,

@@ -1,8 +1,7 @@
 """Champion against challenger on the same held-out rows, by a bootstrap over places.
 
-Neighbouring houses have correlated errors, so resampling rows would make the interval too narrow.
-Whole cells of 0.1 degrees are resampled instead (cluster bootstrap: Davison and Hinkley 1997,
-section 3.8; blocks against spatial correlation: Roberts et al. 2017, Ecography 40:913).
+Whole cells of the map are resampled, see `housing.features.cells` (cluster bootstrap: Davison and
+Hinkley 1997, section 3.8).
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from housing.config import Coordinates, GateParams
-from housing.features import distance
+from housing.features import cells, distance
 
-CELL_DEGREES = 0.1
 DECILES = 10
 MAX_CELLS = 4000
 """Cells beyond this number are resampled in groups: constant memory, and no less safe."""
@@ -116,14 +114,14 @@ def compare(
             to the nearest, as in the evaluation report.
         seed: Makes the bounds repeatable.
     """
-    cells = _cells(paired)
+    cell = _codes(paired)
     slices = {
         name: mask
         for name, mask in _slices(paired, places).items()
         if mask.sum() >= limits.min_slice_rows
     }
     everything = np.ones(paired.height, dtype=bool)
-    sums = _sums(paired, cells, [everything, *slices.values()])
+    sums = _sums(paired, cell, [everything, *slices.values()])
     total = _losses(sums.sum(axis=0, keepdims=True))[0]
     drawn = _losses(_weights(len(sums), limits.resamples, seed) @ sums)
     alpha = (1 - limits.confidence) * (1 - KEPT_BACK)
@@ -159,17 +157,9 @@ def _rmse(actual: Floats, predicted: Floats) -> float:
     return float(np.sqrt(np.mean((actual - predicted) ** 2)))
 
 
-def _cells(rows: pl.DataFrame) -> NDArray[np.intp]:
-    """Number of the cell of each row: a square of the map, or the identity where there is none."""
-    if "latitude" in rows.columns:
-        # Rounded first: 37.3 / 0.1 must not fall into the cell of 37.2.
-        squares = [
-            (pl.col(axis) / CELL_DEGREES).round(6).floor() for axis in ("latitude", "longitude")
-        ]
-        labels = rows.select(pl.struct(squares).rank("dense")).to_series()
-    else:
-        labels = rows["_row"].rank("dense")
-    codes = np.unique(labels.to_numpy(), return_inverse=True)[1]
+def _codes(rows: pl.DataFrame) -> NDArray[np.intp]:
+    """Number of the cell of each row, below `MAX_CELLS`."""
+    codes = np.unique(cells(rows).to_numpy(), return_inverse=True)[1]
     return codes % MAX_CELLS
 
 
@@ -187,15 +177,15 @@ def _slices(rows: pl.DataFrame, places: Mapping[str, Coordinates]) -> dict[str, 
 
 
 def _sums(
-    rows: pl.DataFrame, cells: NDArray[np.intp], masks: Sequence[NDArray[np.bool_]]
+    rows: pl.DataFrame, codes: NDArray[np.intp], masks: Sequence[NDArray[np.bool_]]
 ) -> Floats:
     """Rows and squared errors of both models, by cell: (cells, 3 per mask)."""
     actual = rows["actual"].to_numpy()
     challenger = (rows["predicted"].to_numpy() - actual) ** 2
     champion = (rows["champion"].to_numpy() - actual) ** 2
-    size = int(cells.max()) + 1
+    size = int(codes.max()) + 1
     columns = [
-        np.bincount(cells, weights=values * mask, minlength=size)
+        np.bincount(codes, weights=values * mask, minlength=size)
         for mask in masks
         for values in (np.ones(rows.height), challenger, champion)
     ]
