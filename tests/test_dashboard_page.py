@@ -130,6 +130,14 @@ def empty() -> DashboardData:
     return DashboardData("housing-price", NOW, {"rmse": 50_000}, "staging", "champion")
 
 
+def judged(*checks: Check, against: str = "1") -> DashboardData:
+    """The newest result has the lower RMSE, and a verdict with these checks."""
+    data = full()
+    verdict = Verdict(result="2", run_id="run2", passed=True, against=against, checks=checks)
+    newest = replace(data.results[-1], verdict=verdict)
+    return replace(data, results=(data.results[0], newest))
+
+
 def single() -> DashboardData:
     """One version, no champion, no location columns, no verdict, no run of the DAG."""
     only = result(1, None)
@@ -213,6 +221,22 @@ def test_page_is_whole_when_there_is_little_to_show(
     assert marks(browser).keys() == names
     assert "No model was made champion yet" in browser.find_element("tag name", "main").text
     assert overflow(browser) <= 0
+
+
+def test_two_results_are_compared_by_the_gate_alone() -> None:
+    loss = "RMSE falls by -$35 on 300 common rows"
+    page = render(judged(check("gain", loss, passed=False)))
+    assert f'gate: <span class="passed">✓ passed</span>, against v1: {loss}' in page
+    assert f"The gate found against v1: {loss}." in page
+    assert " than the champion" not in page
+
+
+def test_without_a_comparison_by_the_gate_there_is_no_verdict() -> None:
+    itself = judged(check("gain", "RMSE falls by $0", passed=True), against="2")
+    for data in (full(), judged(check("rmse", "RMSE is fine", passed=True)), itself):
+        page = render(data)
+        assert ", not compared with the champion on common rows</p>" in page
+        assert "The gate found" not in page
 
 
 @needs_browser

@@ -68,19 +68,20 @@ def _against(data: DashboardData, result: Result) -> str:
         return "no champion to compare with"
     if champion.result == result:
         return "is the champion"
-    own, other = result.metrics.get("rmse"), champion.result.metrics.get("rmse")
-    if own is None or other is None:
-        return "not comparable with the champion"
-    gap = own.value - other.value
-    word = "worse" if gap > 0 else "better"
-    return f"{_metric(abs(gap), 'rmse')} {word} than the champion"
+    # Two RMSEs are of different test rows as a rule: only the gate measures on common ones.
+    return _gain(result) or "not compared with the champion on common rows"
 
 
 def _gain(result: Result) -> str:
-    """What the gate found on the rows that both models were scored on."""
-    checks = result.verdict.checks if result.verdict else ()
-    found = [check.sentence for check in checks if check.name.startswith("gain")]
-    return f"The gate found: {'; '.join(found)}." if found else ""
+    """What the gate found on the rows that both models were scored on, and against which version.
+
+    A result that is live and was judged again stands against itself: that tells nothing.
+    """
+    verdict = result.verdict
+    if verdict is None or verdict.against in {None, str(result.version)}:
+        return ""
+    found = (check.sentence for check in verdict.checks if check.name == "gain")
+    return next((f"against v{verdict.against}: {sentence}" for sentence in found), "")
 
 
 def _drifted(delivery: Delivery) -> str:
