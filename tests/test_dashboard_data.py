@@ -199,6 +199,8 @@ def test_champion_and_challenger_are_read_from_mlflow(
     ]
     assert data.details[0].coverage == 1
     assert data.details[0].regions == (Region("san_jose", 300, 10_000, -10_000),)
+    gaps = [(decile.common, decile.gap) for decile in data.details[1].deciles]
+    assert gaps == [(30, 0)] * 10  # both runs hold the same predictions
     assert {(entry.alias, entry.before, entry.after) for entry in data.moves} == {
         ("champion", "none", "v1"),
         ("staging", "none", "v1"),
@@ -214,6 +216,7 @@ def test_a_version_without_champion_has_no_drift(
     log_result(client, settings, 1, HOUSES)
     data = collect(client, settings, params)
     assert [detail.role for detail in data.details] == ["newest"]
+    assert {decile.gap for decile in data.details[0].deciles} == {None}
     assert data.quality is not None
     assert data.quality.deliveries[0].drift == {}
 
@@ -290,6 +293,19 @@ def test_drift_of_shares_is_one_when_nothing_is_common() -> None:
 def test_a_column_without_values_has_no_drift() -> None:
     nothing = HOUSES.with_columns(pl.lit(None, pl.Float64).alias("MedInc"))
     assert drift(describe(HOUSES), describe(nothing)).keys() == {"kind"}
+
+
+def test_the_gap_to_the_champion_is_of_the_rows_that_both_were_tested_on() -> None:
+    # On 20 rows of the cheapest decile the champion is off by $13,000. Its other rows are its own.
+    theirs = PREDICTIONS.with_columns(
+        actual=pl.when(pl.col("actual") < 68_000).then("actual").otherwise(pl.col("actual") + 1),
+        predicted=pl.col("actual") + 13_000,
+    )
+    cheapest, *others = deciles(PREDICTIONS, theirs)
+    assert cheapest.common == 20
+    assert cheapest.gap == pytest.approx(-3_000)
+    assert {(decile.common, decile.gap) for decile in others} == {(0, None)}
+    assert {decile.rows for decile in (cheapest, *others)} == {30}
 
 
 def test_deciles_hold_all_rows_in_order_of_price() -> None:

@@ -63,14 +63,16 @@ def predictions(shift: float, *, located: bool) -> pl.DataFrame:
 
 
 def detail(result: Result, role: str, shift: float, *, located: bool = True) -> Detail:
+    """A result that was tested on the champion's rows."""
     table = predictions(shift, located=located)
+    champion = predictions(0, located=located)
     return Detail(
         result,
         role,
         len(table),
         points.sample(table),
         points.cells(table),
-        points.deciles(table),
+        points.deciles(table, champion),
         (Region("san_jose", 500, 9_000, -5_000),) if located else (),
         points.coverage(table),
         nominal=0.9,

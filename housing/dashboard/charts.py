@@ -145,7 +145,7 @@ def _by_decile(models: list[str]) -> alt.Chart:
             alt.Tooltip("range:N", title="Actual price"),
             alt.Tooltip("rows:Q", title="Rows", format=","),
             alt.Tooltip("rmse:Q", title="RMSE", format="$,.0f"),
-            alt.Tooltip("gap:Q", title="RMSE minus the champion's", format="+$,.0f"),
+            alt.Tooltip("against:N", title="RMSE minus the champion's"),
             alt.Tooltip("bias:Q", title="Mean residual", format="+$,.0f"),
             alt.Tooltip("coverage:Q", title="Coverage", format=".1%"),
         ],

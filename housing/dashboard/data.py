@@ -68,7 +68,7 @@ def collect(client: MlflowClient, settings: Settings, params: Params) -> Dashboa
             champion=params.registry.champion,
             results=results,
             aliases=aliases,
-            details=tuple(_details(aliases, results, files)),
+            details=tuple(_details(aliases, results, params.registry.champion, files)),
             moves=tuple(_moves(journal)),
             quality=_quality(aliases, results, params.registry.champion, files),
             runs=tuple(read_runs(client, settings, files, RUNS)),
@@ -164,8 +164,10 @@ def _aliases(
 
 
 def _details(
-    aliases: Sequence[Alias], results: Sequence[Result], files: RunFiles
+    aliases: Sequence[Alias], results: Sequence[Result], champion: str, files: RunFiles
 ) -> Iterator[Detail]:
+    holder = _holder(aliases, champion)
+    rival = files.table(holder, PREDICTIONS) if holder else None
     roles: dict[str, list[str]] = {}
     for alias in aliases:
         roles.setdefault(alias.result.run_id, []).append(alias.name)
@@ -184,7 +186,7 @@ def _details(
             rows=len(table),
             points=points.sample(table),
             cells=points.cells(table),
-            deciles=points.deciles(table),
+            deciles=points.deciles(table, rival),
             regions=tuple(
                 Region(region["region"], region["rows"], region["rmse"], region["mean"])
                 for region in report["residuals"]["by_region"]
@@ -201,7 +203,7 @@ def _quality(
     report = files.json(results[-1].run_id, QUALITY) if results else None
     if report is None:
         return None
-    holder = next((alias.result.run_id for alias in aliases if alias.name == champion), None)
+    holder = _holder(aliases, champion)
     reference = files.json(holder, QUALITY) if holder else None
     columns: dict[str, Any] = reference["columns"] if reference else {}
     return Quality(
@@ -215,6 +217,11 @@ def _quality(
             for name, file in report["files"].items()
         ),
     )
+
+
+def _holder(aliases: Sequence[Alias], name: str) -> str | None:
+    """Run of the result that an alias points to."""
+    return next((alias.result.run_id for alias in aliases if alias.name == name), None)
 
 
 def _moves(journal: Sequence[Entry]) -> Iterator[Move]:

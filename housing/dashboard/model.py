@@ -106,6 +106,8 @@ class Decile:
         rmse: In dollars.
         bias: Mean residual (actual minus predicted), in dollars.
         coverage: Share of rows whose price lies in its prediction interval.
+        common: How many of the rows the champion was tested on, too.
+        gap: RMSE minus the champion's on these, in dollars; None where there are none.
     """
 
     number: int
@@ -115,6 +117,8 @@ class Decile:
     rmse: float
     bias: float
     coverage: float
+    common: int = 0
+    gap: float | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from housing.dashboard.model import Cell, Decile, Point
+from housing.gate import pair
 
 SAMPLE = 2500
 """Points of one result in the scatter plot: more hide each other and make the page heavy."""
@@ -48,7 +49,7 @@ def cells(predictions: pl.DataFrame) -> tuple[Cell, ...]:
         .agg(
             pl.len(),
             pl.col("residual").mean().alias("bias"),
-            (pl.col("residual") ** 2).mean().sqrt().alias("rmse"),
+            _rmse(pl.col("residual")).alias("rmse"),
         )
         .sort("len", "latitude", "longitude", descending=True)
         .head(CELLS)
@@ -56,26 +57,33 @@ def cells(predictions: pl.DataFrame) -> tuple[Cell, ...]:
     return tuple(Cell(*row) for row in squares.iter_rows())
 
 
-def deciles(predictions: pl.DataFrame) -> tuple[Decile, ...]:
+def deciles(predictions: pl.DataFrame, champion: pl.DataFrame | None = None) -> tuple[Decile, ...]:
     """The tenths of the rows by actual price, each with its errors.
 
     Args:
         predictions: ``reports/predictions.parquet``.
+        champion: The same of the champion, or None without one.
     """
     number = ((pl.col("actual").rank("ordinal") - 1) * 10 // pl.len() + 1).cast(pl.Int64)
     residual = pl.col("actual") - pl.col("predicted")
+    rows = _judged(predictions).with_columns(number.alias("number"), residual.alias("residual"))
+    common = pair(rows, rows.clear() if champion is None else champion)
+    theirs = pl.col("actual") - pl.col("champion")
+    gaps = common.group_by("number").agg(
+        pl.len().alias("common"), (_rmse(residual) - _rmse(theirs)).alias("gap")
+    )
     table = (
-        _judged(predictions)
-        .with_columns(number.alias("number"), residual.alias("residual"))
-        .group_by("number")
+        rows.group_by("number")
         .agg(
             pl.col("actual").min().alias("low"),
             pl.col("actual").max().alias("high"),
             pl.len(),
-            (pl.col("residual") ** 2).mean().sqrt().alias("rmse"),
+            _rmse(pl.col("residual")).alias("rmse"),
             pl.col("residual").mean().alias("bias"),
             pl.col("inside").mean().alias("coverage"),
         )
+        .join(gaps, on="number", how="left")
+        .with_columns(pl.col("common").fill_null(0))
         .sort("number")
     )
     return tuple(Decile(*row) for row in table.iter_rows())
@@ -90,6 +98,10 @@ def coverage(predictions: pl.DataFrame) -> float:
     return float(_judged(predictions).get_column("inside").cast(pl.Float64).sum()) / len(
         predictions
     )
+
+
+def _rmse(residual: pl.Expr) -> pl.Expr:
+    return (residual**2).mean().sqrt()
 
 
 def _judged(predictions: pl.DataFrame) -> pl.DataFrame:

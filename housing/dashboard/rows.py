@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from housing.dashboard.drift import LIMIT
-from housing.dashboard.model import METRICS, DashboardData, Detail, Result
+from housing.dashboard.model import METRICS, DashboardData, Decile, Detail, Result
 
 Row = dict[str, Any]
 
@@ -68,13 +68,6 @@ def _history(data: DashboardData) -> Iterator[Row]:
 
 
 def _deciles(data: DashboardData) -> Iterator[Row]:
-    holder = data.alias(data.champion)
-    champion = {
-        decile.number: decile.rmse
-        for detail in data.details
-        if holder is not None and detail.result == holder.result
-        for decile in detail.deciles
-    }
     for detail in data.details:
         for decile in detail.deciles:
             yield {
@@ -83,7 +76,8 @@ def _deciles(data: DashboardData) -> Iterator[Row]:
                 "range": f"${decile.low / 1000:,.0f}k to ${decile.high / 1000:,.0f}k",
                 "rows": decile.rows,
                 "rmse": round(decile.rmse),
-                "gap": round(decile.rmse - champion.get(decile.number, decile.rmse)),
+                "gap": None if decile.gap is None else round(decile.gap),
+                "against": _against(decile),
                 "bias": round(decile.bias),
                 "coverage": round(decile.coverage, 4),
             }
@@ -145,6 +139,13 @@ def _stages(data: DashboardData) -> Iterator[Row]:
             if stage.saved:
                 saved = round(stage.saved, 2)
                 yield {**base, "part": "saved", "order": 1000 + position, "seconds": saved}
+
+
+def _against(decile: Decile) -> str:
+    if decile.gap is None:
+        return "no common rows"
+    sign = "-" if decile.gap < 0 else "+"
+    return f"{sign}${abs(decile.gap):,.0f} on {decile.common:,} common rows"
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
