@@ -27,18 +27,22 @@ def verdict(*checks: Check, **changes: object) -> Verdict:
 
 
 def test_a_promotion_shows_version_metrics_verdict_and_links() -> None:
+    gain = "RMSE falls by $615 on 3,976 common rows"
     passed = verdict(
         R2,
+        Check(name="gain", passed=True, value=300, limit=0, sentence=gain),
         against="3",
         metrics={"rmse": 41_000.4, "r2_score": 0.84, "mape": 15.25},
         rival_metrics={"rmse": 42_000.0, "r2_score": 0.83, "mape": 15.0},
     )
     text = promotion("housing-price", "4", passed, LINKS).to_text()
     assert text.splitlines()[0] == "housing-price version 4 is now staging"
-    assert "rmse      $41,000  $42,000    -$1,000" in text
-    assert "r2_score  0.8400   0.8300     +0.0100" in text
-    assert "mape      15.25 %  15.00 %    +0.25 %" in text
+    assert "Metrics, each version on its own test rows:\nmetric    new      version 3\n" in text
+    assert "rmse      $41,000  $42,000\n" in text
+    assert "r2_score  0.8400   0.8300\n" in text
+    assert "mape      15.25 %  15.00 %\n" in text
     assert "passed  r2_score  R2 is 0.8400" in text
+    assert f"passed  gain      {gain}" in text
     assert "Airflow run: http://airflow/run" in text
     assert "MLflow run: run7" in text
     assert text.count("MLflow run") == 1, "an empty address is no link"
