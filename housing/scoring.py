@@ -43,8 +43,8 @@ PREDICTIONS = pa.schema(
     }
 )
 """Columns of the predictions: number of the row in its file from 1, dollars, version."""
-SAMPLE_ROWS = 2_000
-"""Rows of each batch, or up to twice as many, that tell what a file looks like."""
+SAMPLE_ROWS = 20_000
+"""Rows that tell what a file looks like: up to twice as many, and all of a smaller file."""
 _KEY = b"housing.scores"
 
 
@@ -185,7 +185,7 @@ def score(  # noqa: PLR0913, PLR0917 - what comes in, what goes out, and by what
     known = Scores.read(predictions)
     if known and (known.source, known.run_id) == (content, model.run_id):
         return known
-    tally, sample = Tally(), [pl.DataFrame(schema=schema.dtypes)]
+    tally, sample = Tally(), _Sample(pl.DataFrame(schema=schema.dtypes))
     names = (FILE, ROW, REASONS, *schema.names)
     bad_rows = pa.schema({n: pa.int64() if n == ROW else pa.large_string() for n in names})
     with _replacing(predictions, PREDICTIONS) as good, _replacing(quarantine, bad_rows) as bad:
@@ -193,8 +193,7 @@ def score(  # noqa: PLR0913, PLR0917 - what comes in, what goes out, and by what
             tally.add(split)
             good.write_table(scored)
             bad.write_table(split.bad.select(names).to_arrow().cast(bad_rows))
-            step = max(1, split.good.height // SAMPLE_ROWS)
-            sample.append(split.good.gather_every(step))
+            sample.add(split.good)
             watch(tally.rows)
         scores = Scores(
             file=source.name,
@@ -206,10 +205,29 @@ def score(  # noqa: PLR0913, PLR0917 - what comes in, what goes out, and by what
             quarantined=tally.bad,
             reasons=dict(tally.reasons),
             seconds=round(time.monotonic() - start, 3),
-            columns=describe(pl.concat(sample)),
+            columns=describe(sample.rows),
         )
         good.add_key_value_metadata({_KEY: scores.model_dump_json().encode()})
     return scores
+
+
+@dataclass
+class _Sample:
+    """Each step-th priced row of a file, whose step doubles when the sample grows too large.
+
+    However a reader cuts the file into batches, the sample is the same.
+    """
+
+    rows: pl.DataFrame
+    step: int = 1
+    seen: int = 0
+
+    def add(self, batch: pl.DataFrame) -> None:
+        self.rows = self.rows.vstack(batch.gather_every(self.step, -self.seen % self.step))
+        self.seen += batch.height
+        while self.rows.height > 2 * SAMPLE_ROWS:
+            self.rows = self.rows.gather_every(2)
+            self.step *= 2
 
 
 def digest(file: Path) -> str:

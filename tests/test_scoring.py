@@ -8,6 +8,8 @@ import polars as pl
 import pytest
 
 from housing.config import CandidateParams, Column, Params, load_params
+from housing.dashboard.drift import LIMIT, drift
+from housing.data.quality import describe
 from housing.data.schema import RowSchema
 from housing.errors import DataError, ModelError
 from housing.features import Transform, label
@@ -125,6 +127,28 @@ def test_many_batches_stay_in_order(
     assert scores.scored == many.height
     assert scored["row"].to_list() == list(range(1, many.height + 1))
     np.testing.assert_array_equal(scored["prediction"], model.price(many)["prediction"])
+
+
+def test_every_part_of_a_file_counts_in_its_description_by_its_rows(
+    tmp_path: Path,
+    model: ServedModel,
+    columns: dict[str, Column],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("housing.scoring.SAMPLE_ROWS", 1_000)
+    # From south to north: the last batch of 10,000 is short, and of other houses than the rest.
+    many = pl.read_csv(DELIVERY, columns=list(columns)).sort("Latitude")
+    source, bad = tmp_path / "sorted.parquet", tmp_path / "bad.parquet"
+    many.write_parquet(source)
+    found = []
+    for batch_rows in (10_000, 700):
+        monkeypatch.setattr("housing.data.landing._BATCH_ROWS", batch_rows)
+        out = tmp_path / f"{batch_rows}.parquet"
+        found.append(score(source, out, bad, model, columns).columns)
+    distances = drift(describe(many), found[0])
+    assert distances.keys() == columns.keys()
+    assert max(distances.values()) < LIMIT
+    assert found[0] == found[1]
 
 
 def test_a_file_is_scored_once_for_each_content_and_model(
