@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from typer.testing import CliRunner
 
 from housing import registry
-from housing.batch import INBOX, outputs, predict, waiting
+from housing.batch import INBOX, outputs, predict, track, waiting
 from housing.cli import app
 from housing.errors import ConfigError, RegistryError
 from housing.registry.serve import holder, serving
@@ -87,6 +87,25 @@ def test_a_file_that_was_priced_but_not_tracked_is_tracked_by_the_retry(
         client.delete_run(next(r for r in before if r.info.run_name == file.name).info.run_id)
     predict(settings, params, file, "1")
     assert len(runs_of(workspace)) == len(before)
+
+
+def test_the_drift_of_a_column_is_tracked_whatever_its_name(workspace: Workspace) -> None:
+    scores = Scores(
+        file="cents.csv",
+        source="cents",
+        run_id="run1",
+        version="1",
+        rows=0,
+        scored=0,
+        quarantined=0,
+        reasons={},
+        seconds=0,
+        columns={},
+    )
+    with connected(workspace.settings) as client:
+        run_id = track(client, workspace.settings, scores, {"Income ($)": 0.5, "north": 0.25})
+        metrics = client.get_run(run_id).data.metrics
+    assert (metrics["drift_Income ___"], metrics["drift_north"]) == (0.5, 0.25)
 
 
 def test_the_files_of_a_version_are_here_only_while_they_are_needed(workspace: Workspace) -> None:
