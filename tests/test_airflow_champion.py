@@ -83,7 +83,8 @@ def test_the_person_sees_both_sides(run: dict[str, Any]) -> None:
 
 
 def test_the_new_champion_prices_the_file(run: dict[str, Any], workspace: Workspace) -> None:
-    assert run["xcoms"]["score.return_value"]["version"] == "2"
+    (scores,) = run["xcoms"]["score.return_value"]
+    assert scores["version"] == "2"
     prices = pl.read_parquet(workspace.root / OUTBOX / "june.csv.v2.parquet")
     assert prices.height == 30
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context
+from airflow.sdk.configuration import conf
 
 from housing.airflow.failures import explained
 from housing.airflow.skips import skipped
 from housing.config import load_params
-from housing.errors import RegistryError
+from housing.errors import DataError, RegistryError
 from housing.settings import load_settings
+
+if TYPE_CHECKING:
+    from housing.scoring import Scores
 
 
 class FindFilesOperator(BaseOperator):
@@ -31,11 +36,12 @@ class FindFilesOperator(BaseOperator):
         self.root = root
         self.alias = alias
 
-    def execute(self, context: Context) -> list[dict[str, str]]:
+    def execute(self, context: Context) -> list[dict[str, Any]]:
         """Looks into the folder of files that wait.
 
         Returns:
-            Path and version for each file, to be mapped over.
+            Files and version for each task, to be mapped over: one file a task, or as few as it
+            takes where Airflow maps no further (``core.max_map_length``).
 
         Raises:
             AirflowSkipException: No file waits, or no model is there to price one.
@@ -53,50 +59,76 @@ class FindFilesOperator(BaseOperator):
                 raise skipped(str(error)) from error
         if not files:
             raise skipped(f"version {version} has priced every file")
-        return [{"file": str(file), "version": version} for file in files]
+        each = math.ceil(len(files) / conf.getint("core", "max_map_length"))
+        self.log.info("%s files wait, %s a task", f"{len(files):,}", each)
+        paths = [str(file) for file in files]
+        return [
+            {"files": paths[start : start + each], "version": version}
+            for start in range(0, len(paths), each)
+        ]
 
 
 class ScoreFileOperator(BaseOperator):
-    """Prices one file, see `housing.batch.predict`.
+    """Prices a file, or a few one after the other, see `housing.batch.predict`.
 
     Args:
         root: The project's folder.
-        file: The file.
-        version: The version that prices it.
+        files: The files.
+        version: The version that prices them.
     """
 
-    template_fields: Sequence[str] = ("root", "file", "version")
+    template_fields: Sequence[str] = ("root", "files", "version")
     ui_color = "#d7f0ec"
 
     def __init__(
         self,
         *,
         root: str,
-        file: str,
+        files: Sequence[str],
         version: str,
         **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
     ) -> None:
         super().__init__(**kwargs)
         self.root = root
-        self.file = file
+        self.files = files
         self.version = version
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Prices the file.
+    @property
+    def file(self) -> str:
+        """What the DAG calls this task: its file, or the first one and how many follow."""
+        more = len(self.files) - 1
+        return f"{self.files[0]} and {more} more" if more else self.files[0]
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Prices the files; one that cannot be priced does not keep back those after it.
 
         Returns:
-            What became of its rows, without the description of its columns.
+            What became of the rows of each, without the description of its columns.
 
         Raises:
-            DataError: The file does not fit, or cannot be read to its end.
+            DataError: A file does not fit, or cannot be read to its end.
             TrackingError: MLflow does not answer, or no longer has the model.
         """
         from housing import batch  # polars and mlflow are too heavy for a DAG file
 
         settings = load_settings(Path(self.root))
+        done: list[Scores] = []
+        faults: list[DataError] = []
         with explained(context):
             params = load_params(settings.root / "params.yaml")
-            scores = batch.predict(settings, params, Path(self.file), self.version)
+            for file in self.files:
+                try:
+                    done.append(batch.predict(settings, params, Path(file), self.version))
+                except DataError as error:
+                    faults.append(error)
+                else:
+                    self._tell(done[-1])
+            if faults:
+                facts = "\n".join(error.fact for error in faults)
+                raise DataError(facts, faults[0].hint) from faults[0]
+        return [scores.model_dump(mode="json", exclude={"columns"}) for scores in done]
+
+    def _tell(self, scores: Scores) -> None:
         rate = scores.rows / max(scores.seconds, 0.001)
         self.log.info(
             "%s: %s rows, %s priced by version %s, %s in quarantine %s, %.0f rows/s",
@@ -108,4 +140,3 @@ class ScoreFileOperator(BaseOperator):
             scores.reasons or "",
             rate,
         )
-        return scores.model_dump(mode="json", exclude={"columns"})

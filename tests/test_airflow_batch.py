@@ -1,0 +1,83 @@
+"""More files wait than Airflow maps over, and one of them is torn: one real Airflow run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from housing import registry
+from housing.airflow.batch import ScoreFileOperator
+from housing.batch import INBOX, OUTBOX
+from tests.airflow_project import Project
+from tests.synthetic import Workspace, houses, make_params
+
+DAG = """
+from datetime import UTC, datetime
+from pathlib import Path
+from airflow.sdk import DAG
+from housing.airflow.batch import FindFilesOperator, ScoreFileOperator
+
+root = str(Path(__file__).parent)
+with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None):
+    find = FindFilesOperator(task_id="find", root=root, alias="staging")
+    score = ScoreFileOperator.partial(task_id="score", root=root).expand_kwargs(find.output)
+"""
+
+
+@pytest.fixture(scope="module")
+def workspace(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Version 1 is in staging; three files wait, and the first of them is torn."""
+    params = make_params()
+    # The server is shared with other tests: a registered model of our own.
+    names = params.registry.model_copy(update={"model": "many-price"})
+    params = params.model_copy(update={"registry": names})
+    made = Workspace(tmp_path_factory.mktemp("many"), mlflow_server, "many", params)
+    made.make(houses())
+    registry.promote(made.settings, params, registry.validate(made.settings, params))
+    (made.root / INBOX).mkdir(parents=True)
+    for name in ("april", "june", "may"):
+        houses(30, seed=9).write_csv(made.root / INBOX / f"{name}.csv")
+    with (made.root / INBOX / "april.csv").open("a") as torn:
+        torn.write("1,2\n")
+    (made.root / "dag.py").write_text(DAG)
+    return made
+
+
+@pytest.fixture(scope="module")
+def run(workspace: Workspace) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", workspace.store)
+        patch.setenv("HOUSING_EXPERIMENT", workspace.experiment)
+        patch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "2")
+        (result,) = Project(workspace.root).run(("true", {}))
+    return result
+
+
+def test_files_share_a_task_where_airflow_maps_no_further(
+    run: dict[str, Any], workspace: Workspace
+) -> None:
+    files = [str(workspace.root / INBOX / f"{name}.csv") for name in ("april", "june", "may")]
+    assert run["xcoms"]["find.return_value"] == [
+        {"files": files[:2], "version": "1"},
+        {"files": files[2:], "version": "1"},
+    ]
+
+
+def test_a_torn_file_keeps_back_no_other(run: dict[str, Any], workspace: Workspace) -> None:
+    assert run["state"] == "failed"
+    assert "april.csv" in run["xcoms"]["score.error"]
+    priced = {
+        path.name: pl.read_parquet(path).height for path in workspace.root.glob(f"{OUTBOX}/*")
+    }
+    assert priced["june.csv.v1.parquet"] == priced["may.csv.v1.parquet"] == 30
+    assert "april.csv.v1.parquet" not in priced
+
+
+def test_a_task_is_called_by_its_files() -> None:
+    def name(*files: str) -> str:
+        return ScoreFileOperator(task_id="score", root="/", files=files, version="1").file
+
+    assert name("/inbox/june.csv") == "/inbox/june.csv"
+    assert name("/inbox/june.csv", "/inbox/may.csv") == "/inbox/june.csv and 1 more"
