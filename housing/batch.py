@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from housing.config import Params
+from housing.config import Params, plain_name
 from housing.dashboard.drift import drift
 from housing.data.landing import can_be_delivered
 from housing.registry.serve import holder, serving
 from housing.scoring import Scores, ServedModel, digest, score
 from housing.settings import Settings
 from housing.tracking.client import connected
-from housing.tracking.content import mlflow_name
 from housing.tracking.run import experiment_id
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def track(
     run_id = client.create_run(experiment, tags=tags, run_name=scores.file).info.run_id
     counts = ("rows", "scored", "quarantined", "seconds")
     values = {count: float(getattr(scores, count)) for count in counts}
-    values |= {mlflow_name(f"drift_{column}"): away for column, away in distances.items()}
+    values |= {plain_name(f"drift_{column}"): away for column, away in distances.items()}
     now = time.time_ns() // 1_000_000
     metrics = [Metric(name, value, now, 0) for name, value in values.items()]
     client.log_batch(run_id, metrics, [Param("version", scores.version)])
