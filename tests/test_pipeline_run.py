@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -291,6 +292,15 @@ def test_a_person_with_dvc_repro_is_waited_for(root: Path) -> None:
             run.StageRun(root, "copy", patience=0.3).reproduce()
         person.kill()
     assert run.reproduce(root, "copy").verdict == "ran"
+
+
+def test_dvcs_lock_is_not_waited_for_without_end(root: Path) -> None:
+    run.reproduce(root, "copy")  # makes the lock file
+    with (root / ".dvc/tmp/lock").open("w") as push:
+        fcntl.flock(push, fcntl.LOCK_EX)
+        with pytest.raises(StageBusyError, match="holds DVC's lock"):
+            run.StageRun(root, "copy", patience=0.3).reproduce()
+    assert run.reproduce(root, "copy").verdict == "unchanged"
 
 
 def test_a_person_who_is_done_lets_the_stage_run(root: Path) -> None:

@@ -117,6 +117,13 @@ def busy(stage: str, error: BaseException) -> StageBusyError:
     return StageBusyError(f"stage {stage}: {explain(error)}", "wait for the process named above")
 
 
+def locked(stage: str) -> StageBusyError:
+    """The error for somebody who kept DVC's lock for too long."""
+    return StageBusyError(
+        f"stage {stage}: somebody else holds DVC's lock", "pgrep -af dvc, and wait for that to end"
+    )
+
+
 def explain(error: BaseException) -> str:
     """DVC's message with the messages of its causes, in one line; DVC's own often lacks them."""
     said: list[str] = []

@@ -28,7 +28,7 @@ _FOLDER = Path(".dvc/tmp/housing/locks")
 
 
 class PatientLock(dvc.lock.Lock):
-    """DVC's repository lock, waited for without limit.
+    """DVC's repository lock, waited for as long as the caller says.
 
     DVC itself gives up after 3 s, also where a stage has run and only its result is still to be
     saved: that result would be lost. Holders keep the lock while they load and while they hash.

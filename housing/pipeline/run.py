@@ -70,17 +70,19 @@ class StageRun:
         self._name = stage
         self._force = force
         self._patience = patience
+        self._deadline = 0.0
         self._command = Command.of(self._root, stage)
         self._stopped = False
         self._record: StageRecord | None = None
 
     def reproduce(self) -> StageRecord:
         """See ``reproduce`` of this module."""
-        node = graph.load(self._root, self._give_up)[self._name]
+        self._deadline = time.monotonic() + self._patience
+        node = graph.load(self._root, self._lose_patience)[self._name]
         with (
             locks.hold(self._root, node, self._patience, self._give_up),
             self._command.in_place(),
-            locks.open_repo(self._root, self._give_up, self._command.token) as repo,
+            locks.open_repo(self._root, self._lose_patience, self._command.token) as repo,
         ):
             self._command.heal(Path(repo.stage_cache.cache_dir))
             try:
@@ -109,6 +111,12 @@ class StageRun:
     def _give_up(self) -> None:
         if self._stopped:
             raise faults.stopped(self._command)
+
+    def _lose_patience(self) -> None:
+        """Ends the waiting for DVC's lock, which ``dvc push`` or ``dvc gc`` may hold for long."""
+        self._give_up()
+        if time.monotonic() > self._deadline:
+            raise faults.locked(self._name)
 
     def _wait_for_turn(self, repo: Repo) -> None:
         """Tries until nobody's entry in DVC's rwlock is in the way, a person's ``dvc repro``."""
