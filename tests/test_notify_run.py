@@ -94,7 +94,7 @@ def test_a_promotion_is_told(runs: dict[str, dict[str, Any]], slack: Slack) -> N
     text = told(slack, 0)
     assert "housing-price version 4 is now staging" in text
     assert "$41,000" in text
-    assert "-$1,000" in text
+    assert "$42,000" in text
     assert f"/dags/tiny/runs/{runs['promoted']['run_id'].split('T')[0]}" in text
     assert "<http://mlflow.example.com/#/runs/run7|MLflow run>" in text
 
