@@ -158,3 +158,16 @@ def test_run_refuses_to_put_airflow_into_the_home_folder(
     assert "UV_ENV_FILE=local.env" in str(ended.value)
     assert not (project / ".airflow").exists()
     assert capsys.readouterr().out == ""
+
+
+def test_what_looks_like_markup_is_shown_as_it_is() -> None:
+    (stage,) = summary()["stages"]
+    text = shown(
+        outcome(
+            state="failed",
+            stages=[stage | {"reasons": ["cmd: grep [a-z]* x"]}],
+            failures={"ingest_data": "no file in [/data/raw]"},
+        )
+    )
+    assert "grep [a-z]* x" in text
+    assert "no file in [/data/raw]" in text

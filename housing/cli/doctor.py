@@ -13,6 +13,7 @@ from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from housing.config import load_params
 from housing.errors import HousingError
@@ -139,6 +140,6 @@ def _print(findings: list[Finding]) -> None:
     colours: dict[State, str] = {"ok": "green", "warning": "yellow", "fault": "red"}
     table = Table("", "what", "found", "next", box=None, header_style="bold")
     for finding in findings:
-        state = f"[{colours[finding.state]}]{finding.state}[/]"
-        table.add_row(state, finding.name, finding.detail, finding.hint)
+        state = Text(finding.state, style=colours[finding.state])
+        table.add_row(state, finding.name, Text(finding.detail), Text(finding.hint))
     Console().print(table)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from housing.config import load_params
@@ -29,17 +30,18 @@ def deliver_file(file: Path, *, as_json: bool) -> None:
 
     settings = load_settings()
     params = load_params(settings.root / "params.yaml")
-    with _console(as_json).status(f"checking {file.name}"):
+    with _console(as_json).status(f"checking {escape(file.name)}"):
         done = deliver(file, settings.root, params)
     if as_json:
         _write(asdict(done))
         return
     console = _console(as_json)
     state = "was there already" if done.already_there else "is delivered"
-    console.print(f"{done.path.name} {state}: {done.rows:,} rows, {done.bad_rows:,} of them bad")
+    told = f"{done.path.name} {state}: {done.rows:,} rows, {done.bad_rows:,} of them bad"
+    console.print(told, markup=False)
     _print_reasons(console, done.reasons)
     if done.extra_columns:
-        console.print(f"  left out: {', '.join(done.extra_columns)}")
+        console.print(f"  left out: {', '.join(done.extra_columns)}", markup=False)
     console.print("Airflow starts training when it sees the file (make up); or type: housing run")
 
 
@@ -70,7 +72,8 @@ def predict_file(file: Path, alias: str, *, as_json: bool) -> None:
         transient=True,
     )
     with bar:
-        task = bar.add_task(f"pricing {file.name}", total=None)  # a CSV does not know its rows
+        # A CSV does not know its rows.
+        task = bar.add_task(f"pricing {escape(file.name)}", total=None)
         version, _ = holder(settings, params, alias)
         scores = batch.predict(
             settings, params, file, version, lambda rows: bar.update(task, completed=rows)
@@ -82,10 +85,12 @@ def predict_file(file: Path, alias: str, *, as_json: bool) -> None:
         return
     console.print(
         f"{scores.scored:,} of {scores.rows:,} rows priced by version {version} ({alias}) "
-        f"in {scores.seconds:.1f} s"
+        f"in {scores.seconds:.1f} s",
+        markup=False,
     )
     _print_reasons(console, scores.reasons)
-    console.print(f"  prices:     {predictions}\n  quarantine: {quarantine}", soft_wrap=True)
+    told = f"  prices:     {predictions}\n  quarantine: {quarantine}"
+    console.print(told, soft_wrap=True, markup=False)
 
 
 def _console(as_json: bool) -> Console:
@@ -94,7 +99,7 @@ def _console(as_json: bool) -> Console:
 
 def _print_reasons(console: Console, reasons: Mapping[str, int]) -> None:
     for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
-        console.print(f"  {count:,} x {reason}")
+        console.print(f"  {count:,} x {reason}", markup=False)
 
 
 def _write(content: object) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 REJECTED = 3
 """Exit code of a run whose model the gate rejected."""
@@ -68,11 +69,10 @@ def show(outcome: Outcome, console: Console) -> None:
     summary = outcome.summary
     table = Table("stage", "state", "seconds", "saved", "why", box=None, header_style="bold")
     for stage in summary["stages"]:
-        state = f"[{_COLOURS.get(stage['state'], 'yellow')}]{stage['state']}[/]"
+        state = Text(stage["state"], style=_COLOURS.get(stage["state"], "yellow"))
         saved = f"{stage['saved_seconds']:.1f}" if stage["saved_seconds"] else ""
-        table.add_row(
-            stage["stage"], state, f"{stage['seconds']:.1f}", saved, _why(stage["reasons"])
-        )
+        why = Text(_why(stage["reasons"]))
+        table.add_row(Text(stage["stage"]), state, f"{stage['seconds']:.1f}", saved, why)
     for column in (2, 3):
         table.columns[column].justify = "right"
     console.print()
@@ -82,12 +82,13 @@ def show(outcome: Outcome, console: Console) -> None:
     facts.add_column(style="bold")
     facts.add_column(overflow="fold")
     if outcome.report:
-        facts.add_row("model", _model(outcome.report))
-    facts.add_row("gate", _gate(summary))
+        facts.add_row("model", Text(_model(outcome.report)))
+    facts.add_row("gate", Text(_gate(summary)))
     if outcome.version:
-        facts.add_row("registry", f"{outcome.model} version {outcome.version} is {outcome.alias}")
+        registered = f"{outcome.model} version {outcome.version} is {outcome.alias}"
+        facts.add_row("registry", Text(registered))
     for task, message in summary["failures"].items():
-        facts.add_row("failed", f"{task}: {message}")
+        facts.add_row("failed", Text(f"{task}: {message}"))
     facts.add_row("next", "make up    Airflow on port 8080, MLflow on port 5000, logins printed")
     console.print(facts, highlight=False)
 
