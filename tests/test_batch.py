@@ -152,6 +152,21 @@ def test_the_command_line_shows_and_sets_the_champion(workspace: Workspace) -> N
     assert "champion is still version 1" in command(workspace, "champion", "1", "--why", "again")
 
 
+def test_the_command_line_takes_the_champion_of_params_yaml(workspace: Workspace) -> None:
+    params = workspace.root / "params.yaml"
+    before = params.read_text()
+    file = workspace.root / "october.csv"
+    houses(10, seed=11).write_csv(file)
+    try:
+        params.write_text(before.replace("champion: champion", "champion: live"))
+        moved = command(workspace, "champion", "1", "--why", "a test")
+        assert "live is now version 1" in moved
+        assert "airflow dags trigger housing_batch_scoring" in moved
+        assert "by version 1 (live)" in command(workspace, "predict", str(file))
+    finally:
+        params.write_text(before)
+
+
 def test_a_champion_needs_a_reason(workspace: Workspace) -> None:
     environment = {"HOUSING_ROOT": str(workspace.root)}
     result = CliRunner().invoke(app, ["champion", "1"], env=environment)

@@ -62,14 +62,15 @@ def set_champion(version: str, why: str, *, as_json: bool) -> None:
     if not why:
         raise ConfigError("a new champion needs a reason", f"housing champion {version} --why TEXT")
     settings, params = _project()
-    _show(registry.set_champion(settings, params, version, getpass.getuser(), why), as_json)
+    move = registry.set_champion(settings, params, version, getpass.getuser(), why)
+    _show(params, move, as_json)
 
 
 def roll_back(alias: str, why: str, *, as_json: bool) -> None:
     """Puts an alias back to the version before.
 
     Args:
-        alias: The alias.
+        alias: The alias, or "" for the champion's.
         why: The reason, for the journal.
         as_json: Print JSON.
 
@@ -79,7 +80,8 @@ def roll_back(alias: str, why: str, *, as_json: bool) -> None:
     from housing import registry
 
     settings, params = _project()
-    _show(registry.rollback(settings, params, alias, getpass.getuser(), why), as_json)
+    alias = alias or params.registry.champion
+    _show(params, registry.rollback(settings, params, alias, getpass.getuser(), why), as_json)
 
 
 def _project() -> tuple[Settings, Params]:
@@ -87,11 +89,14 @@ def _project() -> tuple[Settings, Params]:
     return settings, load_params(settings.root / "params.yaml")
 
 
-def _show(move: Promotion, as_json: bool) -> None:
+def _show(params: Params, move: Promotion, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(move.model_dump(mode="json"), indent=2) + "\n")
         return
     before = f"version {move.previous}" if move.previous else "no version"
     verb = "now" if move.moved else "still"
-    Console().print(f"{move.alias} is {verb} version {move.version} (before: {before})")
-    Console().print("next, to price the waiting files: airflow dags trigger housing_batch_scoring")
+    told = f"{move.alias} is {verb} version {move.version} (before: {before})"
+    Console().print(told, markup=False)
+    if move.alias == params.registry.champion:
+        hint = "next, to price the waiting files: airflow dags trigger housing_batch_scoring"
+        Console().print(hint)

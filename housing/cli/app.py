@@ -57,7 +57,7 @@ def deliver(
 @app.command()
 def predict(
     file: Annotated[Path, typer.Argument(help="A CSV or Parquet file of houses.")],
-    alias: Annotated[str, typer.Option(help="Alias of the model.")] = "champion",
+    alias: Annotated[str, typer.Option(help="Alias of the model; the champion's if none.")] = "",
     json: Json = False,
 ) -> None:
     """Price a file by the model in an alias; bad rows go to quarantine."""
@@ -84,7 +84,7 @@ def champion(
 @app.command()
 def rollback(
     why: Annotated[str, typer.Option(help="The reason, for the journal.")],
-    alias: Annotated[str, typer.Option(help="The alias to put back.")] = "champion",
+    alias: Annotated[str, typer.Option(help="Alias to put back; the champion's if none.")] = "",
     json: Json = False,
 ) -> None:
     """Put an alias back to the version before."""

@@ -50,7 +50,7 @@ def predict_file(file: Path, alias: str, *, as_json: bool) -> None:
 
     Args:
         file: The file.
-        alias: Alias of the model.
+        alias: Alias of the model, or "" for the champion's.
         as_json: Print JSON.
 
     Raises:
@@ -62,6 +62,7 @@ def predict_file(file: Path, alias: str, *, as_json: bool) -> None:
 
     settings = load_settings()
     params = load_params(settings.root / "params.yaml")
+    alias = alias or params.registry.champion
     console = _console(as_json)
     bar = Progress(
         TextColumn("{task.description}"),
