@@ -171,3 +171,10 @@ def test_what_looks_like_markup_is_shown_as_it_is() -> None:
     )
     assert "grep [a-z]* x" in text
     assert "no file in [/data/raw]" in text
+
+
+def test_a_task_that_did_not_run_is_no_success() -> None:
+    (stage,) = summary()["stages"]
+    done = outcome(stages=[stage, stage | {"stage": "tail", "state": "upstream_failed"}])
+    assert done.exit_code == 1
+    assert outcome(stages=[stage | {"state": "left out"}]).exit_code == 0

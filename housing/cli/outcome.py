@@ -13,6 +13,7 @@ from rich.text import Text
 REJECTED = 3
 """Exit code of a run whose model the gate rejected."""
 
+_GOOD = {"ran", "restored", "unchanged", "left out"}
 _COLOURS = {"ran": "green", "restored": "cyan", "unchanged": "bright_black", "failed": "red"}
 _MONEY = ("rmse", "mae")
 
@@ -35,8 +36,9 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 a task failed, 3 the gate rejected the model."""
-        if self.summary["state"] != "success":
+        """0 done, 1 a task failed or did not get that far, 3 the gate rejected the model."""
+        states = {stage["state"] for stage in self.summary["stages"]}
+        if self.summary["state"] != "success" or not states <= _GOOD:
             return 1
         verdict = self.summary["verdict"]
         return 0 if verdict is None or verdict["passed"] else REJECTED
