@@ -55,4 +55,5 @@ stack-down: ## stop the stack; its volumes keep everything
 	@$(COMPOSE) --profile celery --profile test down
 
 clean: ## remove what the targets made, but not DVC's cache and not MLflow's store
+	@scripts/down
 	rm -rf .venv .airflow .housing .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis
