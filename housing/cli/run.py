@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 
+from housing.cli.home import airflow, airflow_home, is_migrated, migrate, tail
 from housing.cli.outcome import Outcome, show
 from housing.config import Params, load_params
-from housing.errors import ConfigError, HousingError
+from housing.errors import HousingError
 from housing.settings import RUNS, Settings, load_settings
 
 DAG_ID = "housing_ml_pipeline"
@@ -41,19 +42,21 @@ def run_pipeline(*, force: bool, as_json: bool) -> int:
 
     Raises:
         ConfigError: The environment or ``params.yaml`` is wrong.
-        HousingError: Airflow ended without a summary.
+        HousingError: Airflow ended without a summary, or its database could not be prepared.
     """
     settings = load_settings()
     params = load_params(settings.root / "params.yaml")
-    _require_airflow_home()
+    home = airflow_home()
     console = Console(stderr=as_json)
     log = settings.root / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("", encoding="utf-8")
+    if not is_migrated(home):
+        console.print("preparing Airflow's database", style="dim")
+        migrate(home, log)
     began = time.time()
-    with log.open("w", encoding="utf-8") as file:
-        _migrate(console, file)
-        conf = json.dumps({"force": "all"}) if force else "{}"
-        _follow(["airflow", "dags", "test", DAG_ID, "--conf", conf], console, file)
+    conf = json.dumps({"force": "all"}) if force else "{}"
+    _follow(airflow("dags", "test", DAG_ID, "--conf", conf), console, log)
     summary = _newest_summary(settings.root / RUNS, began, log)
     outcome = _outcome(settings, params, summary)
     if as_json:
@@ -63,34 +66,32 @@ def run_pipeline(*, force: bool, as_json: bool) -> int:
     return outcome.exit_code
 
 
-def _require_airflow_home() -> None:
-    if not os.environ.get("AIRFLOW_HOME"):
-        raise ConfigError(
-            "AIRFLOW_HOME is not set, so Airflow would keep its state in the home folder",
-            "export UV_ENV_FILE=local.env, then: uv run housing run",
-        )
-
-
-def _migrate(console: Console, log: TextIO) -> None:
-    if (Path(os.environ["AIRFLOW_HOME"]) / "airflow.db").exists():
-        return
-    console.print("making Airflow's database", style="dim")
-    _follow(["airflow", "db", "migrate"], console, log)
-
-
-def _follow(command: list[str], console: Console, log: TextIO) -> None:
+def _follow(command: list[str], console: Console, log: Path) -> None:
     """Runs a command, writes all it says to the log, and shows what is progress."""
-    environment = {**os.environ, "HOUSING_RETRIES": "0", "NO_COLOR": "1", "COLUMNS": "1000"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    ) as process:
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=_environment(),
+        ) as process,
+    ):
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         for line in process.stdout:
-            log.write(line)
-            log.flush()
+            file.write(line)
+            file.flush()
             if told := _PROGRESS.match(line):
                 message = _shortened(told["message"])
                 console.print(f"  {message}", style="dim", markup=False, highlight=False)
+
+
+def _environment() -> dict[str, str]:
+    """The stages' commands find the Python that runs this, as in an activated environment."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    given = {"PATH": path, "HOUSING_RETRIES": "0", "NO_COLOR": "1", "COLUMNS": "1000"}
+    return {**os.environ, **given}
 
 
 def _shortened(message: str) -> str:
@@ -102,8 +103,7 @@ def _shortened(message: str) -> str:
 def _newest_summary(folder: Path, since: float, log: Path) -> Mapping[str, Any]:
     written = [path for path in folder.glob("*.json") if path.stat().st_mtime >= since]
     if not written:
-        last = log.read_text(encoding="utf-8").splitlines()[-20:]
-        raise HousingError("Airflow ended without a summary:\n" + "\n".join(last), f"less {log}")
+        raise HousingError(f"Airflow ended without a summary:\n{tail(log)}", f"less {log}")
     newest = max(written, key=lambda path: path.stat().st_mtime)
     content: dict[str, Any] = json.loads(newest.read_text(encoding="utf-8"))
     return content
