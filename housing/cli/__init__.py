@@ -1,7 +1,7 @@
 """The ``housing`` command line.
 
 Exit codes: 0 done; 1 an error, whose message says what to do next; 2 the command line itself is
-wrong; 3 the gate rejected the model, and nothing was promoted.
+wrong; 3 the gate rejected the model, and nothing was promoted; 130 the run was interrupted.
 """
 
 from __future__ import annotations

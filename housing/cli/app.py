@@ -9,7 +9,8 @@ import typer
 
 app = typer.Typer(
     help="House prices: DVC stages as Airflow tasks, gated by MLflow.",
-    epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 3 the gate rejected the model.",
+    epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 3 the gate rejected the model, "
+    "130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -42,7 +42,7 @@ def deliver_file(file: Path, *, as_json: bool) -> None:
     _print_reasons(console, done.reasons)
     if done.extra_columns:
         console.print(f"  left out: {', '.join(done.extra_columns)}", markup=False)
-    console.print("Airflow starts training when it sees the file (make up); or type: housing run")
+    console.print("with make up, training starts by itself; without, type: housing run")
 
 
 def predict_file(file: Path, alias: str, *, as_json: bool) -> None:

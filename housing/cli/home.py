@@ -1,17 +1,35 @@
-"""Airflow's home folder, and its database."""
+"""Airflow's home folder: its database, and who works with it."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO
 
 from housing.errors import ConfigError, HousingError
 from housing.settings import load_settings
 
+CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+"""Variable that names a database other than the SQLite file in Airflow's home."""
+
+DATABASE = "airflow.db"
+LOCK = "housing.lock"
+"""File that is locked by whoever runs the DAG, and by the scheduler of scripts/up. It holds a
+process id until a run has ended well."""
+
 _MIGRATED = "housing.migrated"
+_ALIVE = timedelta(seconds=10)
+"""A scheduler tells twice in this time that it lives. Airflow itself waits for 30 s, but one that
+was killed shall not keep a run waiting for so long."""
 _TAIL = 20
 
 
@@ -38,8 +56,99 @@ def airflow_home() -> Path:
     return home
 
 
+@dataclass(frozen=True)
+class Lock:
+    """The lock, held.
+
+    Attributes:
+        file: The file: a child that inherits it holds the lock, too.
+        left: Whether the run before was interrupted, so that Airflow still takes it for running.
+    """
+
+    file: TextIO
+    left: bool
+
+    def note(self, text: object) -> None:
+        """Replaces what the file says: a process id, or nothing when all has ended well."""
+        self.file.truncate(0)
+        self.file.write(str(text))
+        self.file.flush()
+
+
+@contextmanager
+def hold(home: Path) -> Iterator[Lock]:
+    """Holds the lock while the DAG runs.
+
+    Args:
+        home: Airflow's home folder.
+
+    Raises:
+        ConfigError: Another process holds it.
+    """
+    with (home / LOCK).open("a+", encoding="utf-8") as file:
+        file.seek(0)
+        pid = file.read()
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not pid:
+                raise _second_time(home) from None
+            raise ConfigError(
+                f"process {pid} runs the DAG in {home}", "wait for its end, then: housing run"
+            ) from None
+        lock = Lock(file, left=bool(pid))
+        lock.note(os.getpid())
+        yield lock
+
+
+def refuse_scheduler(home: Path) -> None:
+    """Makes sure that no scheduler without the lock takes the tasks of a run as well.
+
+    Args:
+        home: Airflow's home folder.
+
+    Raises:
+        ConfigError: A scheduler works on Airflow's database.
+    """
+    if CONNECTION in os.environ:
+        check = airflow("jobs", "check", "--job-type", "SchedulerJob")
+        check += ["--allow-multiple", "--limit", "0"]
+        alive = subprocess.run(check, capture_output=True, check=False).returncode == 0
+    else:
+        alive = _has_scheduler(home / DATABASE)
+    if alive:
+        raise _second_time(home)
+
+
+def _second_time(home: Path) -> ConfigError:
+    return ConfigError(
+        f"a scheduler works on the database of {home}: it would run each task a second time",
+        "airflow dags trigger housing_ml_pipeline; or: make down, then: housing run",
+    )
+
+
+def _has_scheduler(database: Path) -> bool:
+    """Asks SQLite itself: an import of Airflow takes seconds."""
+    if not database.exists():
+        return False
+    query = (
+        "SELECT 1 FROM job WHERE job_type = 'SchedulerJob' AND state = 'running' "
+        "AND latest_heartbeat > ?"
+    )
+    since = (datetime.now(UTC) - _ALIVE).strftime("%Y-%m-%d %H:%M:%S")
+    with closing(sqlite3.connect(database)) as connection:
+        try:
+            return connection.execute(query, (since,)).fetchone() is not None
+        except sqlite3.DatabaseError:
+            # No table: a first set-up was interrupted. No database: the migration says so.
+            return False
+
+
 def is_migrated(home: Path) -> bool:
     """Whether the database is one of the Airflow that is installed."""
+    # A database elsewhere is not bound to this folder: Airflow itself has to look.
+    if CONNECTION in os.environ or not (home / DATABASE).exists():
+        return False
     marker = home / _MIGRATED
     return marker.exists() and marker.read_text(encoding="utf-8") == version("apache-airflow")
 
@@ -59,6 +168,20 @@ def migrate(home: Path, log: Path) -> None:
     (home / _MIGRATED).write_text(version("apache-airflow"), encoding="utf-8")
 
 
+def end_test_runs(root: Path, log: Path) -> None:
+    """Marks the runs failed that an interrupted `housing run` left running.
+
+    Args:
+        root: The project's folder.
+        log: Where Airflow's output goes.
+
+    Raises:
+        HousingError: Airflow could not; the message has the log's tail.
+    """
+    script = [sys.executable, str(root / "scripts" / "end_test_runs.py")]
+    _call(script, log, "the runs left by an interruption were not ended")
+
+
 def tail(log: Path) -> str:
     """The last lines of a log."""
     return "\n".join(log.read_text(encoding="utf-8").splitlines()[-_TAIL:])
@@ -74,13 +197,15 @@ def _call(command: list[str], log: Path, otherwise: str, umask: int = -1) -> Non
 
 
 def main() -> None:
-    """Prepares the database for what scripts/up starts."""
+    """Prepares the database for the scheduler that scripts/up starts, under scripts/up's lock."""
     home, root = airflow_home(), load_settings().root
     log = root / ".housing" / "log" / "migrate.log"
     log.write_text("", encoding="utf-8")
     try:
         if not is_migrated(home):
             migrate(home, log)
+        end_test_runs(root, log)
+        (home / LOCK).write_text("", encoding="utf-8")
     except HousingError as error:
         sys.exit(f"error: {error}")
 
