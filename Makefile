@@ -6,6 +6,9 @@ UV := scripts/uv
 export UV_ENV_FILE := local.env
 export UV_FROZEN := 1
 
+# Whoever has an Airflow of their own exports its home, which would win over local.env.
+run up down: export AIRFLOW_HOME := $(CURDIR)/.airflow
+
 # Compiled once here: a stage's imports take two to three times as long without.
 .venv/synced: uv.lock pyproject.toml
 	@UV_COMPILE_BYTECODE=1 $(UV) sync

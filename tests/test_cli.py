@@ -178,3 +178,15 @@ def test_a_task_that_did_not_run_is_no_success() -> None:
     done = outcome(stages=[stage, stage | {"stage": "tail", "state": "upstream_failed"}])
     assert done.exit_code == 1
     assert outcome(stages=[stage | {"state": "left out"}]).exit_code == 0
+
+
+def test_doctor_warns_of_an_airflow_of_somebody_else(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_HOME", f"{project.parent}/[/airflow]")
+    found = findings(exit_code=0)["Airflow"]
+    assert found["state"] == "warning"
+    assert "outside" in found["detail"]
+    assert CliRunner().invoke(app, ["doctor"], catch_exceptions=False).exit_code == 0
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql://airflow@postgres/a")
+    assert findings(exit_code=0)["Airflow"]["state"] == "ok"

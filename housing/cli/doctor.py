@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from housing.cli.home import CONNECTION
 from housing.config import load_params
 from housing.errors import HousingError
 from housing.settings import Settings, load_settings
@@ -111,11 +112,17 @@ def _mlflow(settings: Settings) -> Finding:
     return Finding("MLflow", "ok", store)
 
 
-def _airflow(_: Settings) -> Finding:
+def _airflow(settings: Settings) -> Finding:
     home = os.environ.get("AIRFLOW_HOME")
     if not home:
         hint = "export UV_ENV_FILE=local.env, then: uv run housing doctor"
         return Finding("Airflow", "warning", "AIRFLOW_HOME is not set: it would use $HOME", hint)
+    # Where a server holds the database, as in the stack, this is a folder for its logs only.
+    outside = not Path(home).resolve().is_relative_to(settings.root.resolve())
+    if outside and CONNECTION not in os.environ:
+        hint = "unset AIRFLOW_HOME, then: uv run --env-file local.env housing doctor"
+        detail = f"AIRFLOW_HOME is {home}, outside {settings.root}: `housing run` migrates it"
+        return Finding("Airflow", "warning", detail, hint)
     if not Path(home).exists():
         return Finding("Airflow", "ok", f"{home} is made by the first `housing run`")
     return Finding("Airflow", "ok", home)
