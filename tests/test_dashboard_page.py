@@ -226,7 +226,7 @@ def test_page_is_whole_when_there_is_little_to_show(
 
 
 def test_two_results_are_compared_by_the_gate_alone() -> None:
-    loss = "RMSE falls by -$35 on 300 common rows"
+    loss = "RMSE rises by $35 on 300 common rows"
     page = render(judged(check("gain", loss, passed=False)))
     assert f'gate: <span class="passed">✓ passed</span>, against v1: {loss}' in page
     assert f"The gate found against v1: {loss}." in page

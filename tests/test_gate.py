@@ -73,6 +73,19 @@ def test_the_rule_follows_the_contest(
 
 
 @pytest.mark.parametrize(
+    ("gain", "bound", "told"),
+    [
+        (500, 100, "RMSE falls by $500 on 1,000 common rows, for sure (95%) by $100"),
+        (3, -35, "RMSE falls by $3 on 1,000 common rows, at worst (95%) it rises by $35"),
+        (-75, -900, "RMSE rises by $75 on 1,000 common rows, at worst (95%) it rises by $900"),
+    ],
+)
+def test_the_gain_is_told_by_its_direction(gain: float, bound: float, told: str) -> None:
+    comparison = Comparison(1000, 100, 40_000, 40_000 - gain, gain, bound, ())
+    assert gate.gain(comparison, "refresh", LIMITS).sentence.startswith(f"{told}; ")
+
+
+@pytest.mark.parametrize(
     ("loss", "bound", "passed"),
     [(9000, 1, True), (9001, 1, False), (20_000, -1, True), (-5000, -9000, True)],
 )

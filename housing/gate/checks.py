@@ -182,10 +182,13 @@ def gain(comparison: Comparison, contest: Contest, limits: GateParams) -> Check:
         contest: What the challenger is to the champion.
         limits: What is allowed.
     """
+    turn = "falls" if comparison.gain >= 0 else "rises"
+    sure = f"for sure ({limits.confidence:.0%}) by ${comparison.bound:,.0f}"
+    if comparison.bound <= 0:
+        sure = f"at worst ({limits.confidence:.0%}) it rises by ${-comparison.bound:,.0f}"
     numbers = (
-        f"RMSE falls by ${comparison.gain:,.0f} on {comparison.rows:,} common rows, "
-        f"for sure (95 %) by ${comparison.bound:,.0f}"
-    ).replace("95 %", f"{limits.confidence:.0%}")
+        f"RMSE {turn} by ${abs(comparison.gain):,.0f} on {comparison.rows:,} common rows, {sure}"
+    )
     if contest == "improvement":
         passed, limit = comparison.bound > 0, 0.0
         rule = "more than $0 is needed on the same data"
@@ -201,7 +204,7 @@ def gain(comparison: Comparison, contest: Contest, limits: GateParams) -> Check:
         passed=passed,
         value=_number(comparison.bound),
         limit=limit,
-        sentence=f"{numbers}; {rule}".replace("$-", "-$"),
+        sentence=f"{numbers}; {rule}",
     )
 
 
