@@ -1,6 +1,6 @@
 # Each target is a short call of a tool that you can type yourself: see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help run test up down lint format bench secrets stack stack-test stack-down clean
+.PHONY: help run test up down lint format secrets stack stack-test stack-down clean
 
 UV := scripts/uv
 export UV_ENV_FILE := local.env
