@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,18 +138,19 @@ def broken_links(root: Path, paths: Iterable[str]) -> list[str]:
     queue = [path for path in dict.fromkeys(paths) if path in made]
     seen = set(queue)
     for path in queue:
-        ways = [
-            (stage, [dep for dep in deps if dep in made and deps[dep] != made[dep]])
-            for stage, md5 in makers[path]
-            if md5 == made[path]
-            for deps in [entries[stage].deps]
-        ]
-        stage, broken = min(ways, key=lambda way: len(way[1]))
-        faults += [f"{stage} ran on another {dep}" for dep in broken]
+        fitting = [stage for stage, md5 in makers[path] if md5 == made[path]]
+        # A stage that is gone may have written the same bytes: whichever ran on what is here now.
+        stage = min(fitting, key=lambda name: len(_others(entries[name], made)))
+        faults += [f"{stage} ran on another {dep}" for dep in _others(entries[stage], made)]
         further = [dep for dep in entries[stage].deps if dep in made and dep not in seen]
         seen.update(further)
         queue += further
     return list(dict.fromkeys(faults))
+
+
+def _others(entry: LockEntry, made: Mapping[str, str]) -> list[str]:
+    """Deps of a stage that are outs, and stand there with another hash now."""
+    return [dep for dep, md5 in entry.deps.items() if made.get(dep, md5) != md5]
 
 
 def _makers(entries: dict[str, LockEntry]) -> dict[str, list[tuple[str, str]]]:
