@@ -103,8 +103,8 @@ class DataParams(Frozen):
         ]
         if taken:
             raise ValueError(f"names that the pipeline's own columns have: {', '.join(taken)}")
-        plain = [plain_name(name) for name in self.columns]
-        alike = [name for name in self.columns if plain.count(plain_name(name)) > 1]
+        plain = {name: plain_name(name) for name in self.columns}
+        alike = [name for name in plain if [*plain.values()].count(plain[name]) > 1]
         if alike:
             raise ValueError(f"names that differ in signs only: {', '.join(alike)}")
         if self.target in self.identity:

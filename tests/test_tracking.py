@@ -228,6 +228,15 @@ def test_a_chain_that_does_not_close_is_noticed(done: Workspace) -> None:
     done.lock()
 
 
+def test_an_out_without_a_hash_is_missing(done: Workspace) -> None:
+    with relocked(done) as stages:
+        for out in stages["evaluate_model"]["outs"]:
+            out.pop("md5")
+    with pytest.raises(EvidenceError, match="has no hash of reports/evaluation_report"):
+        read_result(done.root)
+    done.lock()
+
+
 def test_a_stage_that_was_removed_breaks_no_chain(done: Workspace) -> None:
     with relocked(done) as stages:
         stages["train_model@linear"] = {

@@ -71,8 +71,8 @@ def _seconds(root: Path) -> Iterator[Point]:
     for stage in sorted(read(root)):
         seconds = last_duration(root, stage)
         if seconds is not None:
-            # DVC's stage names know no "."
-            yield plain_name(f"seconds_{stage.replace('@', '.').replace(':', '.')}"), seconds, 0
+            # MLflow's names know no "@"; DVC's stage names know no "."
+            yield f"seconds_{stage.replace('@', '.').replace(':', '.')}", seconds, 0
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -158,7 +158,8 @@ def _makers(entries: dict[str, LockEntry]) -> dict[str, list[tuple[str, str]]]:
     makers: dict[str, list[tuple[str, str]]] = {}
     for stage, entry in reversed(entries.items()):
         for path, out in entry.outs.items():
-            makers.setdefault(path, []).append((stage, out.md5))
+            if out.md5:
+                makers.setdefault(path, []).append((stage, out.md5))
     return makers
 
 
