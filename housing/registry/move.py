@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from housing.config import Frozen
 from housing.errors import AliasMovedError, RegistryError
 from housing.registry.journal import Entry, close_entry, entries, journal_id, open_entry
-from housing.registry.store import alias_version
+from housing.registry.store import alias_version, number_of
 from housing.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ class Promotion(Frozen):
 
 def holder_of(client: MlflowClient, model: str, alias: str) -> str | None:
     """The version that an alias points to, or None where it points to none."""
-    version = alias_version(client, model, alias)
-    return str(version.version) if version else None
+    return number_of(alias_version(client, model, alias))
 
 
 def move(client: MlflowClient, settings: Settings, wanted: Entry) -> Promotion:

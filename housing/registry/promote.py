@@ -29,6 +29,7 @@ from housing.registry.store import (
     alias_version,
     live_run,
     moved_aliases,
+    number_of,
     result_version,
     tag_version,
 )
@@ -132,7 +133,7 @@ def _promote(  # noqa: PLR0913, PLR0917 - one try of `promote`, with what it has
                 model=model,
                 alias=alias,
                 kind="promote",
-                from_version=str(before.version) if before else None,
+                from_version=number_of(before),
                 to_version=version,
                 who=who,
                 why=f"passed the gate ({verdict.contest})",
@@ -161,8 +162,7 @@ def _current_verdict(
         f"{alias} now holds {f'version {holder.version}' if holder else 'no version'}, "
         f"not {judged[alias]} as when result {verdict.result} was judged"
         for alias, holder in held.items()
-        if (str(holder.version) if holder else None) != judged[alias]
-        and not (holder and holder.run_id == verdict.run_id)
+        if number_of(holder) != judged[alias] and not (holder and holder.run_id == verdict.run_id)
     ]
     if not gone_on:
         return verdict

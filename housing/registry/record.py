@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from housing.gate import Check, same
-from housing.registry.store import ABSENT
+from housing.registry.store import ABSENT, tagged_hashes
 from housing.tracking.bundle import score
 from housing.tracking.result import PREDICTIONS, REPORT, TRANSFORM, file_md5, model_path
 from housing.tracking.rows import SEEN_ROWS, TEST_ROWS
@@ -103,11 +103,7 @@ class Record:
 
     def tagged_hashes(self) -> dict[str, str]:
         """Hashes of the evidence files, by the run's tags."""
-        return {
-            key.removeprefix(HASH): value
-            for key, value in self.tags.items()
-            if key.startswith(HASH)
-        }
+        return tagged_hashes(self.tags)
 
 
 def download(run: Run, folder: Path) -> Record:

@@ -13,11 +13,13 @@ from housing.registry.store import (
     alias_version,
     get_version,
     live_run,
+    number_of,
+    tagged_hashes,
     withdrawn_versions,
 )
 from housing.settings import Settings
 from housing.tracking.client import connected
-from housing.tracking.run import DATA_TIME, HASH, RESULT
+from housing.tracking.run import DATA_TIME, RESULT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,12 +50,7 @@ def assign(  # noqa: PLR0913, PLR0917 - each is one word of the journal's entry
         model = params.registry.model
         chosen = get_version(client, model, version)
         _require_known(client, chosen)
-        hashes = {
-            name.removeprefix(HASH): md5
-            for name, md5 in chosen.tags.items()
-            if name.startswith(HASH)
-        }
-        for withdrawn in withdrawn_versions(client, model, hashes):
+        for withdrawn in withdrawn_versions(client, model, tagged_hashes(chosen.tags)):
             client.delete_model_version_tag(model, str(withdrawn.version), WITHDRAWN)
         holder = alias_version(client, model, alias)
         return move(client, settings, _entry("assign", alias, holder, chosen, who, why))
@@ -129,7 +126,7 @@ def _entry(  # noqa: PLR0913, PLR0917 - each is one word of the journal's entry
         model=chosen.name,
         alias=alias,
         kind=kind,
-        from_version=str(holder.version) if holder else None,
+        from_version=number_of(holder),
         to_version=str(chosen.version),
         who=who,
         why=why,

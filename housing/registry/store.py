@@ -57,6 +57,16 @@ def result_version(client: MlflowClient, model: str, run_id: str) -> ModelVersio
     return min(found, key=lambda version: int(version.version), default=None)
 
 
+def number_of(version: ModelVersion | None) -> str | None:
+    """The version's number as text, or None for none."""
+    return str(version.version) if version else None
+
+
+def tagged_hashes(tags: Mapping[str, str]) -> dict[str, str]:
+    """DVC's hash of each evidence file, by path, from the tags of a run or of a version."""
+    return {name.removeprefix(HASH): md5 for name, md5 in tags.items() if name.startswith(HASH)}
+
+
 def withdrawn_versions(
     client: MlflowClient, model: str, hashes: Mapping[str, str]
 ) -> list[ModelVersion]:
