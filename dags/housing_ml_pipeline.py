@@ -106,4 +106,4 @@ with DAG(
 
 # Airflow copies the params of a DAG into every task that is made after them: with 400 stages to
 # choose from, that would be most of the time to parse this file.
-dag.params = ParamsDict(form(node.name for node in stages.stages))
+dag.params = ParamsDict(form(stages.names))

@@ -102,7 +102,7 @@ class DvcStageOperator(Linked, BaseOperator):
             self.outlets = []  # what this run makes is not the data that others wait for
         force = steering.forces(self.stage, upstream)
         with Workspace.of(root, run_id, steering.overrides).entered() as settings:
-            if steering.overrides and self.stage not in _stages(settings.root):
+            if steering.overrides and self.stage not in graph.load(settings.root).names:
                 raise skipped(f"left out: the overrides leave no stage {self.stage}")
             self._running = StageRun(settings.root, self.stage, force=force)
             record = self._running.reproduce()
@@ -125,7 +125,3 @@ class DvcStageOperator(Linked, BaseOperator):
                 context["outlet_events"][outlet].extra = {"md5": out.md5, "size": out.size}
                 kept.append(outlet)
         self.outlets = kept
-
-
-def _stages(root: Path) -> set[str]:
-    return {node.name for node in graph.load(root).stages}

@@ -177,8 +177,8 @@ def _share_cache(project: Path, copy: Path) -> None:
 
 def _require_tasks(project: Path, copy: Path) -> None:
     """Refuses overrides that make new stages: a DAG gets its tasks before its runs."""
-    known = {stage.name for stage in graph.load(project).stages}
-    added = [stage.name for stage in graph.load(copy).stages if stage.name not in known]
+    known = graph.load(project).names
+    added = [name for name in graph.load(copy).names if name not in known]
     if added:
         raise ConfigError(
             f"the overrides add {', '.join(added)}, for which the DAG has no task",

@@ -61,6 +61,11 @@ class Graph:
     stages: tuple[StageNode, ...]
     sources: tuple[str, ...]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the stages, in their order."""
+        return tuple(stage.name for stage in self.stages)
+
     def __getitem__(self, name: str) -> StageNode:
         """The stage of this name.
 
@@ -72,9 +77,9 @@ class Graph:
                 return stage
         import difflib  # a fault pays for it, not each parse of a DAG file
 
-        names = [stage.name for stage in self.stages]
-        near = difflib.get_close_matches(name, names, n=3)
-        known = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names)}"
+        near = difflib.get_close_matches(name, self.names, n=3)
+        all_names = ", ".join(self.names)
+        known = f"did you mean {' or '.join(near)}?" if near else f"there are: {all_names}"
         raise GraphError(f"dvc.yaml has no stage {name!r}; {known}", "dvc stage list --all")
 
 
