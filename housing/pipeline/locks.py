@@ -107,7 +107,7 @@ def locked(repo: Repo, held: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def hold(
-    root: Path, stage: StageNode, patience: float, give_up: Callable[[], None]
+    root: Path, stage: StageNode, deadline: float, give_up: Callable[[], None]
 ) -> Iterator[None]:
     """Holds a stage for one run, and keeps the stages that it reads from running meanwhile.
 
@@ -118,13 +118,12 @@ def hold(
     Args:
         root: DVC's root folder.
         stage: The stage, and the names of those upstream.
-        patience: Seconds to wait for others.
+        deadline: Moment, on the monotonic clock, until which to wait for others.
         give_up: Says at each try whether waiting should end, by raising.
 
     Raises:
         StageBusyError: Others still run one of these stages.
     """
-    deadline = time.monotonic() + patience
     with contextlib.ExitStack() as held:
         for name, how in (
             (stage.name, fcntl.LOCK_EX),

@@ -60,7 +60,7 @@ class StageRun:
         root: DVC's root folder.
         stage: The stage's name.
         force: Run the command whatever changed.
-        patience: Seconds to wait for others who keep the stage busy.
+        patience: Seconds from now to wait for others: for the stage, for DVC's lock and rwlock.
     """
 
     def __init__(
@@ -69,18 +69,16 @@ class StageRun:
         self._root = root.resolve()
         self._name = stage
         self._force = force
-        self._patience = patience
-        self._deadline = 0.0
+        self._deadline = time.monotonic() + patience
         self._command = Command.of(self._root, stage)
         self._stopped = False
         self._record: StageRecord | None = None
 
     def reproduce(self) -> StageRecord:
         """See ``reproduce`` of this module."""
-        self._deadline = time.monotonic() + self._patience
         node = graph.load(self._root, self._lose_patience)[self._name]
         with (
-            locks.hold(self._root, node, self._patience, self._give_up),
+            locks.hold(self._root, node, self._deadline, self._give_up),
             self._command.in_place(),
             locks.open_repo(self._root, self._lose_patience, self._command.token) as repo,
         ):
@@ -120,7 +118,6 @@ class StageRun:
 
     def _wait_for_turn(self, repo: Repo) -> None:
         """Tries until nobody's entry in DVC's rwlock is in the way, a person's ``dvc repro``."""
-        deadline = time.monotonic() + self._patience
         said = False
         while True:
             try:
@@ -129,7 +126,7 @@ class StageRun:
                 if not isinstance(error.__cause__, LockError) or self._command.began:
                     raise
                 self._give_up()
-                if time.monotonic() > deadline:
+                if time.monotonic() > self._deadline:
                     raise faults.busy(self._name, error.__cause__) from error
                 if not said:
                     _log.info("waiting: %s", error.__cause__)
