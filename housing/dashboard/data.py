@@ -166,16 +166,16 @@ def _aliases(
 def _details(
     aliases: Sequence[Alias], results: Sequence[Result], champion: str, files: RunFiles
 ) -> Iterator[Detail]:
-    holder = _holder(aliases, champion)
-    rival = files.table(holder, PREDICTIONS) if holder else None
     roles: dict[str, list[str]] = {}
     for alias in aliases:
         roles.setdefault(alias.result.run_id, []).append(alias.name)
     if results:
         roles.setdefault(results[-1].run_id, []).append("newest")
     by_run = {result.run_id: result for result in results}
+    tables = {run_id: files.table(run_id, PREDICTIONS) for run_id in roles}
+    rival = tables.get(_holder(aliases, champion) or "")
     for run_id, names in roles.items():
-        table = files.table(run_id, PREDICTIONS)
+        table = tables[run_id]
         report = files.json(run_id, REPORT)
         if table is None or report is None or table.is_empty():
             continue
