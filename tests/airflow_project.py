@@ -8,9 +8,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from tests.synthetic import Workspace
 
 HERE = Path(__file__).parent
 DAG = """
@@ -33,6 +37,17 @@ with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None,
         stages={task.task_id: name for name, task in tasks.items()})
     list(tasks.values()) >> alert >> summary
 """
+
+
+def run_beside(workspace: Workspace, **variables: str) -> dict[str, Any]:
+    """Runs the DAG of a synthetic result's folder once, with that result's MLflow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", workspace.store)
+        patch.setenv("HOUSING_EXPERIMENT", workspace.experiment)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        (result,) = Project(workspace.root).run(("true", {}))
+    return result
 
 
 @dataclass(frozen=True)

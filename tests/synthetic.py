@@ -60,6 +60,12 @@ def make_params(**gate: float) -> Params:
     return parse_params(content)
 
 
+def under_model(params: Params, model: str) -> Params:
+    """The same parameters for a registered model of its own: a server is shared by many tests."""
+    registry = params.registry.model_copy(update={"model": model})
+    return params.model_copy(update={"registry": registry})
+
+
 def houses(rows: int = 1200, seed: int = 1) -> pl.DataFrame:
     """Houses whose price depends on income, style and place; the first rows of a seed stay."""
     table = np.random.default_rng(seed).random((rows, 5))

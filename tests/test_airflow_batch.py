@@ -10,8 +10,8 @@ import pytest
 from housing import registry
 from housing.airflow.batch import ScoreFileOperator
 from housing.batch import INBOX, OUTBOX
-from tests.airflow_project import Project
-from tests.synthetic import Workspace, houses, make_params
+from tests.airflow_project import run_beside
+from tests.synthetic import Workspace, houses, make_params, under_model
 
 DAG = """
 from datetime import UTC, datetime
@@ -29,10 +29,7 @@ with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None):
 @pytest.fixture(scope="module")
 def workspace(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Version 1 is in staging; three files wait, and the first of them is torn."""
-    params = make_params()
-    # The server is shared with other tests: a registered model of our own.
-    names = params.registry.model_copy(update={"model": "many-price"})
-    params = params.model_copy(update={"registry": names})
+    params = under_model(make_params(), "many-price")
     made = Workspace(tmp_path_factory.mktemp("many"), mlflow_server, "many", params)
     made.make(houses())
     registry.promote(made.settings, params, registry.validate(made.settings, params))
@@ -47,12 +44,7 @@ def workspace(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> W
 
 @pytest.fixture(scope="module")
 def run(workspace: Workspace) -> dict[str, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", workspace.store)
-        patch.setenv("HOUSING_EXPERIMENT", workspace.experiment)
-        patch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "2")
-        (result,) = Project(workspace.root).run(("true", {}))
-    return result
+    return run_beside(workspace, AIRFLOW__CORE__MAX_MAP_LENGTH="2")
 
 
 def test_files_share_a_task_where_airflow_maps_no_further(

@@ -9,8 +9,8 @@ import pytest
 
 from housing import registry
 from housing.batch import INBOX, OUTBOX
-from tests.airflow_project import Project
-from tests.synthetic import Workspace, houses, make_params
+from tests.airflow_project import run_beside
+from tests.synthetic import Workspace, houses, make_params, under_model
 
 DAG = """
 from datetime import UTC, datetime
@@ -42,10 +42,7 @@ with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None):
 @pytest.fixture(scope="module")
 def workspace(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Version 1 is the champion, version 2 the challenger; one file waits."""
-    params = make_params()
-    # The server is shared with other tests: a registered model of our own.
-    names = params.registry.model_copy(update={"model": "person-price"})
-    params = params.model_copy(update={"registry": names})
+    params = under_model(make_params(), "person-price")
     made = Workspace(tmp_path_factory.mktemp("person"), mlflow_server, "person", params)
     for table in (houses(1200), houses(1300)):
         made.make(table)
@@ -62,11 +59,7 @@ def workspace(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> W
 
 @pytest.fixture(scope="module")
 def run(workspace: Workspace) -> dict[str, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", workspace.store)
-        patch.setenv("HOUSING_EXPERIMENT", workspace.experiment)
-        (result,) = Project(workspace.root).run(("true", {}))
-    return result
+    return run_beside(workspace)
 
 
 def test_the_run_succeeds(run: dict[str, Any]) -> None:

@@ -16,16 +16,13 @@ from housing.errors import ConfigError, RegistryError
 from housing.registry.serve import holder, serving
 from housing.scoring import Scores
 from housing.tracking.client import connected
-from tests.synthetic import Workspace, houses, make_params
+from tests.synthetic import Workspace, houses, make_params, under_model
 
 
 @pytest.fixture(scope="module")
 def workspace(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A promoted version 1 that is also the champion, and two files that wait."""
-    params = make_params()
-    # The server is shared with other tests: a registered model of our own.
-    names = params.registry.model_copy(update={"model": "batch-price"})
-    params = params.model_copy(update={"registry": names})
+    params = under_model(make_params(), "batch-price")
     made = Workspace(tmp_path_factory.mktemp("batch"), mlflow_server, "batch", params)
     made.make(houses())
     verdict = registry.validate(made.settings, made.params)

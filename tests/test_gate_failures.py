@@ -27,7 +27,7 @@ from housing.tracking.client import connected
 from housing.tracking.result import PREDICTIONS, REPORT, TRANSFORM, file_md5
 from housing.tracking.rows import SEEN_ROWS
 from housing.tracking.run import COMPLETE, HASH, MODEL_ID, ROWS
-from tests.synthetic import Workspace, houses
+from tests.synthetic import Workspace, houses, under_model
 
 OLD, NEW = 1000.0, 2000.0
 STEPS = count(1)
@@ -92,8 +92,7 @@ def base(mlflow_file: str, tmp_path_factory: pytest.TempPathFactory) -> Scene:
 @pytest.fixture
 def scene(base: Scene, request: pytest.FixtureRequest) -> Scene:
     """The same two results under a registered model of their own, the champion promoted."""
-    registry = base.params.registry.model_copy(update={"model": request.node.name[:100]})
-    params = base.params.model_copy(update={"registry": registry})
+    params = under_model(base.params, request.node.name[:100])
     client = base.client
     for verdict in (base.first, base.second):
         client.set_tag(verdict.run_id, VERDICT, summary(verdict))

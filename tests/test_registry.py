@@ -33,7 +33,7 @@ from housing.registry.journal import Entry, journal_id, open_entry, previous
 from housing.registry.promote import summary
 from housing.registry.store import VERDICT
 from housing.tracking.client import connected
-from tests.synthetic import Workspace, houses
+from tests.synthetic import Workspace, houses, under_model
 
 
 @dataclass
@@ -67,8 +67,7 @@ class Line:
 
     def named(self, model: str) -> Line:
         """The same results under another registered model."""
-        registry = self.params.registry.model_copy(update={"model": model})
-        params = self.params.model_copy(update={"registry": registry})
+        params = under_model(self.params, model)
         workspaces = tuple(replace(one, params=params) for one in self.workspaces)
         for verdict in self.verdicts:
             self.client.set_tag(verdict.run_id, VERDICT, summary(verdict))
