@@ -114,14 +114,14 @@ def compare(
             to the nearest, as in the evaluation report.
         seed: Makes the bounds repeatable.
     """
-    cell = _codes(paired)
+    codes = _codes(paired)
     slices = {
         name: mask
         for name, mask in _slices(paired, places).items()
         if mask.sum() >= limits.min_slice_rows
     }
     everything = np.ones(paired.height, dtype=bool)
-    sums = _sums(paired, cell, [everything, *slices.values()])
+    sums = _sums(paired, codes, [everything, *slices.values()])
     total = _losses(sums.sum(axis=0, keepdims=True))[0]
     drawn = _losses(_weights(len(sums), limits.resamples, seed) @ sums)
     alpha = (1 - limits.confidence) * (1 - KEPT_BACK)
