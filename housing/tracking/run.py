@@ -174,7 +174,8 @@ def _log(client: MlflowClient, params: Params, result: Result, run: Run) -> None
         ],
     )
     client.set_terminated(run_id)
-    client.set_tag(run_id, COMPLETE, "true")
+    # As a batch: MLflow tries that again where another process sets the same tag just now.
+    client.log_batch(run_id, tags=[RunTag(COMPLETE, "true")])
 
 
 def _log_numbers(client: MlflowClient, params: Params, result: Result, run: Run) -> None:
