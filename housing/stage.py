@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from housing.config import Params, load_params
 from housing.errors import HousingError
+from housing.files import write_whole
+
+_log = logging.getLogger(__name__)
 
 DURATIONS = Path(".dvc/tmp/housing/durations")
 """Folder, below DVC's root, of one JSON file a stage: ``{"seconds": how long it last ran}``."""
@@ -53,11 +58,8 @@ def note_duration(root: Path, stage: str, seconds: float) -> None:
 
 def last_duration(root: Path, stage: str) -> float | None:
     """How long a stage took when it last ran, in seconds, or None where nobody noted it."""
-    try:
-        content = json.loads(duration_file(root, stage).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return float(content["seconds"])
+    seconds = _noted(duration_file(root, stage)).get("seconds")
+    return float(seconds) if isinstance(seconds, int | float) else None
 
 
 def duration_file(root: Path, stage: str) -> Path:
@@ -78,19 +80,27 @@ def note_links(links: Mapping[str, str]) -> None:
 
 def last_links(root: Path, stage: str) -> dict[str, str]:
     """What a stage noted by `note_links` when it last ran."""
-    try:
-        text = (root / LINKS / _file_name(stage)).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    links: dict[str, str] = json.loads(text)
-    return links
+    return _noted(root / LINKS / _file_name(stage))
 
 
 def _note(path: Path, content: Mapping[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(content), encoding="utf-8")
-    partial.replace(path)
+    try:
+        write_whole(path, json.dumps(content))
+    except OSError as error:  # the stage's own results are there: a note less does not spoil them
+        _log.warning("a note about the stage is missing: %s", error)
+
+
+def _noted(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        _log.warning("%s is broken and left out; the stage's next run writes it anew", path)
+        return {}
+    return content
 
 
 def _file_name(stage: str) -> str:

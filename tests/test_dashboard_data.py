@@ -15,6 +15,7 @@ from housing.cli.app import app
 from housing.config import Params, load_params
 from housing.dashboard.data import collect
 from housing.dashboard.drift import LIMIT, drift
+from housing.dashboard.history import record_runs
 from housing.dashboard.model import DashboardData, Region
 from housing.dashboard.points import deciles
 from housing.dashboard.update import update
@@ -315,3 +316,40 @@ def test_deciles_hold_all_rows_in_order_of_price() -> None:
     assert [decile.low for decile in found] == sorted(decile.low for decile in found)
     assert {round(decile.bias) for decile in found} == {-10_000}  # the model is too high
     assert {decile.coverage for decile in found} == {1.0}
+
+
+@pytest.mark.parametrize("broken", ["", "[]", '{"run_id": "run2"}'])
+def test_a_broken_summary_is_named_and_left_out(
+    client: MlflowClient,
+    settings: Settings,
+    params: Params,
+    caplog: pytest.LogCaptureFixture,
+    broken: str,
+) -> None:
+    write_summary(settings, summary("run1"))
+    write_summary(settings, summary("run2")).write_text(broken, encoding="utf-8")
+    record_runs(client, settings)
+    assert "run2.json" in caplog.text
+    assert "rm " in caplog.text
+    assert [run.name for run in collect(client, settings, params).runs] == ["run1"]
+
+
+def test_a_broken_file_of_a_run_in_mlflow_is_named_and_left_out(
+    client: MlflowClient,
+    settings: Settings,
+    params: Params,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run_id = log_result(client, settings, 1, HOUSES)
+    register(client, settings, params, run_id)
+    client.log_text(run_id, '{"half": ', "reports/data_quality.json")
+    client.log_text(run_id, "", "reports/evaluation_report.json")
+    write_summary(settings, summary("run1"))
+    record_runs(client, settings)
+    (run,) = client.search_runs([experiment_id(client, "housing-runs", None)])
+    client.log_text(run.info.run_id, "", "summary.json")
+    data = collect(client, settings, params)
+    assert data.runs == ()
+    assert data.quality is None
+    for name in ("data_quality.json", "evaluation_report.json", "summary.json"):
+        assert name in caplog.text

@@ -16,6 +16,7 @@ from housing.airflow import alerts, xcoms
 from housing.airflow.skips import skipped
 from housing.airflow.steering import Steering
 from housing.airflow.workspace import Workspace
+from housing.files import write_whole
 from housing.settings import RUNS
 
 if TYPE_CHECKING:
@@ -106,8 +107,7 @@ class SummarizingOperator(BaseOperator):
             overrides=Steering.of(context["params"]).overrides,
         )
         path = Path(self.root) / RUNS / f"{summary.run_id}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(summary.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(summary.to_dict(), indent=2) + "\n")
         return summary
 
 

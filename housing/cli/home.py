@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from housing.errors import ConfigError, HousingError
+from housing.files import write_whole
 from housing.settings import load_settings
 
 CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
@@ -165,7 +166,7 @@ def migrate(home: Path, log: Path) -> None:
     """
     # Its secrets are nobody else's; the stages' files keep the user's own umask.
     _call(airflow("db", "migrate"), log, "Airflow's database was not migrated", umask=0o077)
-    (home / _MIGRATED).write_text(version("apache-airflow"), encoding="utf-8")
+    write_whole(home / _MIGRATED, version("apache-airflow"))
 
 
 def end_test_runs(root: Path, log: Path) -> None:

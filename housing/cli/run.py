@@ -198,11 +198,18 @@ def _newest_summary(folder: Path, since: float, log: Path) -> Mapping[str, Any]:
     if not written:
         raise HousingError(f"Airflow ended without a summary:\n{tail(log)}", f"less {log}")
     newest = max(written, key=lambda path: path.stat().st_mtime)
-    content: dict[str, Any] = json.loads(newest.read_text(encoding="utf-8"))
+    content: dict[str, Any] = _read_json(newest)
     return content
+
+
+def _read_json(path: Path) -> Any:  # noqa: ANN401  # JSON
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise HousingError(f"{path} is broken: {error}", f"rm {path}, then: housing run") from error
 
 
 def _outcome(settings: Settings, params: Params, summary: Mapping[str, Any]) -> Outcome:
     report = settings.root / "reports" / "evaluation_report.json"
-    model = json.loads(report.read_text(encoding="utf-8")) if report.exists() else None
+    model = _read_json(report) if report.exists() else None
     return Outcome(summary, model, params.registry.model, params.registry.staging)

@@ -1,14 +1,17 @@
-"""Reads the files that MLflow keeps of a run; a file that it does not have is None."""
+"""Reads the files that MLflow keeps of a run; one that is missing or broken is None."""
 
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import polars as pl
+
+_log = logging.getLogger(__name__)
 
 ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
 """What MLflow answers for a file that a run does not have."""
@@ -25,9 +28,15 @@ class RunFiles:
     folder: Path
 
     def json(self, run_id: str, path: str) -> Any:  # noqa: ANN401  # JSON
-        """The content of a JSON file, or None."""
+        """The content of a JSON file, or None; a broken one is named in the log."""
         file = self._fetch(run_id, path)
-        return json.loads(file.read_text(encoding="utf-8")) if file else None
+        if file is None:
+            return None
+        try:
+            return json.loads(file.read_bytes())
+        except ValueError as error:
+            _log.warning("%s of MLflow run %s is broken and left out: %s", path, run_id, error)
+            return None
 
     def table(self, run_id: str, path: str) -> pl.DataFrame | None:
         """The content of a Parquet file, or None."""

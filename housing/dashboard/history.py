@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from housing.dashboard.files import RunFiles
@@ -21,6 +23,8 @@ from housing.tracking.run import experiment_id
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+_logger = logging.getLogger(__name__)
 
 KEPT = 50
 """Runs that are looked at: newer ones only."""
@@ -43,9 +47,9 @@ def record_runs(client: MlflowClient, settings: Settings) -> None:
     experiment = _experiment(client, settings)
     known = {run.data.tags[RUN]: run for run in _runs(client, experiment)}
     for file in files[-KEPT:]:
-        text = file.read_text(encoding="utf-8")
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        summary = json.loads(text)
+        summary, digest = _read(file)
+        if summary is None:
+            continue
         run = known.get(summary["run_id"]) or _create(client, experiment, summary)
         if run.data.tags.get(DIGEST) != digest:
             _log(client, run, summary)
@@ -67,6 +71,22 @@ def read_runs(
         summary = files.json(run.info.run_id, SUMMARY)
         if summary is not None:
             yield _pipeline_run(summary)
+
+
+def _read(file: Path) -> tuple[dict[str, Any] | None, str]:
+    """The summary in a file, or None where the file is broken, and the hash of its content."""
+    text = file.read_bytes()
+    try:
+        summary: dict[str, Any] = json.loads(text)
+        _pipeline_run(summary)  # reads each of its parts
+        summary["saved_minutes"] += 0.0
+    except (ValueError, TypeError, KeyError) as error:
+        fault = f"{type(error).__name__}: {error}"
+        _logger.warning(
+            "%s is no summary of a run (%s) and is left out; next: rm %s", file, fault, file
+        )
+        return None, ""
+    return summary, hashlib.sha256(text).hexdigest()[:16]
 
 
 def _pipeline_run(summary: dict[str, Any]) -> PipelineRun:

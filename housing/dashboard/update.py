@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from housing.config import Params
@@ -10,6 +9,7 @@ from housing.dashboard import page_file
 from housing.dashboard.data import collect
 from housing.dashboard.history import record_runs
 from housing.dashboard.page import render
+from housing.files import write_whole
 from housing.settings import Settings
 from housing.tracking.client import connected
 
@@ -38,14 +38,7 @@ def update(settings: Settings, params: Params) -> Path:
     with connected(settings) as client:
         record_runs(client, settings)
         data = collect(client, settings, params)
-        _write(path, render(data))
+        write_whole(path, render(data))
         if data.newest is not None:
             client.log_artifact(data.newest.run_id, str(path), ARTIFACTS)
     return path
-
-
-def _write(path: Path, html: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(html, encoding="utf-8")
-    partial.replace(path)

@@ -21,6 +21,8 @@ import yaml
 from dvc.fs import localfs  # type: ignore[attr-defined]  # DVC publishes no types
 from dvc.rwlock import _edit_rwlock
 
+from housing.files import write_whole
+
 _log = logging.getLogger("housing.pipeline")
 
 _JOURNAL = Path(".dvc/tmp/housing/journal")
@@ -39,10 +41,7 @@ def journal(root: Path, lockfile: Path) -> Iterator[None]:
         lockfile: The ``dvc.lock`` that DVC is about to rewrite in place.
     """
     kept = root / _JOURNAL / quote(str(lockfile.relative_to(root)), safe="")
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_name(f".{kept.name}")
-    partial.write_bytes(lockfile.read_bytes() if lockfile.exists() else b"")
-    partial.replace(kept)
+    write_whole(kept, lockfile.read_bytes() if lockfile.exists() else b"")
     yield
     kept.unlink()
 

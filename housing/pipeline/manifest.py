@@ -12,12 +12,17 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from housing.files import write_whole
+
+_log = logging.getLogger("housing.pipeline")
 
 MANIFEST = Path(".dvc/tmp/housing/graph.json")
 """The manifest, below DVC's root."""
@@ -188,8 +193,7 @@ def _below(path: str, folders: list[str]) -> bool:
 
 
 def _store(root: Path, content: dict[str, Any]) -> None:
-    path = root / MANIFEST
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(content), encoding="utf-8")
-    partial.replace(path)
+    try:
+        write_whole(root / MANIFEST, json.dumps(content))
+    except OSError as error:  # the graph itself is known: the next reader resolves it again
+        _log.warning("the manifest of the graph is not kept: %s", error)
