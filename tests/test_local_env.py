@@ -1,0 +1,47 @@
+"""The settings of one machine, as Airflow itself understands them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ASK = """
+from airflow.sdk.api import client
+from airflow.sdk.configuration import conf
+from airflow.sdk.execution_time import supervisor
+# The longest wait before each try, half of which is what a random one takes on average.
+waits = [min(2.0**n, client.API_RETRY_WAIT_MAX) for n in range(client.API_RETRIES - 1)]
+print(sum(waits) / 2, supervisor.HEARTBEAT_TIMEOUT,
+      conf.getint("scheduler", "orphaned_tasks_check_interval"))
+"""
+
+
+def settings() -> dict[str, str]:
+    lines = (ROOT / "local.env").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def test_a_stage_survives_minutes_without_the_api_server_but_not_its_scheduler() -> None:
+    environment = os.environ | {
+        name: value for name, value in settings().items() if name.startswith("AIRFLOW__WORKERS")
+    }
+    environment |= {name: v for name, v in settings().items() if "ORPHANED" in name}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=True
+    )
+    tried, silent, orphaned = map(float, done.stdout.split()[-3:])
+    assert tried > 180
+    assert silent > 180
+    assert orphaned <= 60
+
+
+def test_every_preloaded_module_can_be_imported() -> None:
+    modules = settings()["AIRFLOW__CORE__MP_FORKSERVER_PRELOAD"].split(",")
+    code = f"import importlib\nfor name in {modules!r}: importlib.import_module(name)"
+    code += "\nimport sys; print(sorted({'polars', 'mlflow'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]", "they start threads: a forked child can hang"
