@@ -7,6 +7,7 @@ HousingError
 ├── PipelineError            DVC's side
 │   ├── GraphError           dvc.yaml, or a file it is made from, is wrong: no retry helps
 │   ├── StageFailedError     a stage's command ended with an error
+│   ├── InputsChangedError   deps or params changed while the command ran: a retry helps
 │   ├── StageBusyError       somebody else holds DVC's lock, or the stage: a retry helps
 │   └── RemoteError          DVC's remote storage did not answer: a retry helps
 ├── TrackingError            MLflow's side
@@ -85,6 +86,10 @@ class StageFailedError(PipelineError):
     def __init__(self, fact: str, hint: str = "", exit_code: int = 1) -> None:
         super().__init__(fact, hint)
         self.exit_code = exit_code
+
+
+class InputsChangedError(PipelineError):
+    """A dep or param changed while the stage's command ran, so nothing was saved: a retry helps."""
 
 
 class StageBusyError(PipelineError):

@@ -403,3 +403,17 @@ def test_a_reason_names_the_value_that_changed_in_a_section(root: Path) -> None:
         Change("param", "params.yaml:train.depth", "7", "8"),
         Change("param", "params.yaml:train.rate.end", "0.2", ""),
     )
+
+
+def test_a_stage_that_reads_its_standard_input_reads_nothing(root: Path) -> None:
+    stage(root, "{cmd: cat > o, outs: [o]}")
+    read, write = os.pipe()  # never closed while the stage runs, as Airflow's socket
+    before = os.dup(0)
+    os.dup2(read, 0)
+    try:
+        assert run.reproduce(root, "s").verdict == "ran"
+    finally:
+        os.dup2(before, 0)
+        for file in (read, write, before):
+            os.close(file)
+    assert (root / "o").read_text() == ""

@@ -119,6 +119,10 @@ class Command:
             pids.clear()
             time.sleep(locks.POLL)
 
+    def forget(self) -> None:
+        """Forgets the commands that were run: the stage is about to run anew."""
+        (self.folder / "notes").unlink(missing_ok=True)
+
     @property
     def began(self) -> bool:
         """Whether any command was started."""

@@ -14,6 +14,7 @@ from dvc.stage.exceptions import StageCmdFailedError
 
 from housing.errors import (
     GraphError,
+    InputsChangedError,
     PipelineError,
     RemoteError,
     StageBusyError,
@@ -110,6 +111,19 @@ def stopped(command: Command) -> StageFailedError:
     """The error for a run that somebody ended."""
     code = 128 + signal.SIGTERM
     return StageFailedError(f"stage {command.stage} was stopped", "run it again", code)
+
+
+def never_steady(change: InputsChangedError, times: int) -> InputsChangedError:
+    """The error for deps or params that changed each time that the command ran.
+
+    Args:
+        change: What changed the last time.
+        times: How often the command ran.
+    """
+    return InputsChangedError(
+        f"{change.fact}: changed while the command ran, {times} times in a row; nothing is saved",
+        "try again when they rest; what the stage itself writes belongs in its outs or .dvcignore",
+    )
 
 
 def busy(stage: str, error: BaseException) -> StageBusyError:

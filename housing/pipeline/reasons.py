@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,14 +52,27 @@ def _params(dep: Any) -> Iterator[Change]:  # noqa: ANN401 - DVC publishes no ty
         yield Change("param", path_of(dep), "", "missing" if changed == "deleted" else changed)
         return
     before, after = dep.hash_info.value or {}, dep.read_params()
-    for key in changed:
+    old, new = ({key: all_[key] for key in changed if key in all_} for all_ in (before, after))
+    yield from params(path_of(dep), old, new)
+
+
+def params(
+    path: str, before: Mapping[str, object], after: Mapping[str, object]
+) -> Iterator[Change]:
+    """Every param of one file whose value differs, down to single values of a section.
+
+    Args:
+        path: The params file.
+        before: The values by key.
+        after: The same, later.
+    """
+    for key in {**after, **before}:
         old, new = (
             _leaves(key, values[key]) if key in values else {} for values in (before, after)
         )
         for leaf in sorted(old.keys() | new.keys()):
             if old.get(leaf) != new.get(leaf):
-                name = f"{path_of(dep)}:{leaf}"
-                yield Change("param", name, old.get(leaf, ""), new.get(leaf, ""))
+                yield Change("param", f"{path}:{leaf}", old.get(leaf, ""), new.get(leaf, ""))
 
 
 def _leaves(key: str, value: object) -> dict[str, str]:

@@ -15,7 +15,8 @@ from dvc.exceptions import DvcException, ReproductionError
 from dvc.lock import LockError
 
 import housing.pipeline.warm  # noqa: F401 - a parent that imports this module warms its forks
-from housing.pipeline import faults, graph, healing, locks, reasons
+from housing.errors import InputsChangedError
+from housing.pipeline import faults, graph, healing, inputs, locks, reasons
 from housing.pipeline.command import Command
 from housing.pipeline.record import Change, StageRecord, Verdict
 from housing.stage import last_duration, note_duration
@@ -28,6 +29,9 @@ _log = logging.getLogger("housing.pipeline")
 
 PATIENCE = 3600.0
 """Seconds to wait for somebody else who runs the stage, or one that it reads from."""
+
+ATTEMPTS = 3
+"""How often a command is run whose deps or params change meanwhile, before its task fails."""
 
 _POLL = 0.1
 
@@ -43,6 +47,7 @@ def reproduce(root: Path, stage: str, *, force: bool = False) -> StageRecord:
     Raises:
         GraphError: No such stage, or ``dvc.yaml`` or the params are wrong.
         StageFailedError: The command failed, or a dep or an out is missing.
+        InputsChangedError: Deps or params changed while the command ran, each time.
         StageBusyError: Somebody else kept the stage busy for too long.
         RemoteError: A remote of DVC did not answer.
         PipelineError: DVC failed otherwise.
@@ -84,7 +89,7 @@ class StageRun:
         ):
             self._command.heal(Path(repo.stage_cache.cache_dir))
             try:
-                self._wait_for_turn(repo)
+                self._run_on_steady_inputs(repo)
             except DvcException as error:
                 told = faults.told_apart(error, self._command)
                 # One that came through DVC is its cause already: no circle.
@@ -115,6 +120,22 @@ class StageRun:
         self._give_up()
         if time.monotonic() > self._deadline:
             raise faults.locked(self._name)
+
+    def _run_on_steady_inputs(self, repo: Repo) -> None:
+        """Runs the stage again where its deps or params changed meanwhile, on what is there now."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                self._wait_for_turn(repo)
+            except ReproductionError as error:
+                change = error.__cause__
+                if not isinstance(change, InputsChangedError):
+                    raise
+                if attempt == ATTEMPTS:
+                    raise faults.never_steady(change, ATTEMPTS) from error
+                _log.warning("%s: changed meanwhile, so it runs again, nothing saved", change)
+                self._command.forget()
+            else:
+                return
 
     def _wait_for_turn(self, repo: Repo) -> None:
         """Tries until nobody's entry in DVC's rwlock is in the way, a person's ``dvc repro``."""
@@ -162,6 +183,7 @@ class StageRun:
         if absent:
             raise absent
         options.pop("upstream")
+        inputs.guard(stage)
         done = stage.reproduce(**options)
         if done:
             with healing.journal(self._root, Path(stage.path).with_suffix(".lock")):

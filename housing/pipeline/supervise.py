@@ -68,6 +68,8 @@ def _become_shell(inner: int, shell: str, arguments: list[str]) -> int:
     if os.getppid() != inner:
         os._exit(STOPPED)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # Nobody answers: a task's own standard input is a socket to Airflow.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     if shell:
         os.environ["SHELL"] = shell
     else:
