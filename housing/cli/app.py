@@ -31,6 +31,19 @@ def run(
 
 
 @app.command()
+def repro(
+    stages: Annotated[
+        list[str] | None, typer.Argument(help="Stages, with all upstream of them; all if none.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Bring stages up to date as `dvc repro` does, waiting for a run that is going on."""
+    from housing.cli.repro import reproduce
+
+    raise typer.Exit(reproduce(stages or [], as_json=json))
+
+
+@app.command()
 def dashboard(json: Json = False) -> None:
     """Make the dashboard anew from what MLflow holds, and say where it is."""
     from json import dumps
