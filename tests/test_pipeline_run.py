@@ -257,6 +257,24 @@ def test_the_command_sees_the_users_shell_and_nothing_of_ours(
     assert lines[-1].endswith(str(root))
 
 
+def test_the_command_gets_no_secret_of_airflow(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ["AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__FERNET_KEY", "FLOWER_BASIC_AUTH"]
+    connections = ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW_CONN_SMTP_DEFAULT"]
+    passwords = ["AIRFLOW_DB_PASSWORD", "PGPASSWORD", "POSTGRES_PASSWORD", "REDIS_PASSWORD"]
+    others = ["AIRFLOW_VAR_TOKEN", "_AIRFLOW_WWW_USER_PASSWORD", "MLFLOW_DB_PASSWORD"]
+    withheld = keys + connections + passwords + others
+    kept = ["AIRFLOW_HOME", "AIRFLOW_CTX_DAG_ID", "MLFLOW_TRACKING_PASSWORD", "PGHOST", "MY_TOKEN"]
+    for name in withheld + kept:
+        monkeypatch.setenv(name, f"secret of {name}")
+    # What stands between this process and the command is as readable as the command itself.
+    stage(root, "{cmd: tr '\\0' '\\n' < /proc/$PPID/environ > seen; env >> seen}")
+    run.reproduce(root, "s")
+    seen = (root / "seen").read_text()
+    assert [name for name in withheld if name in seen] == []
+    assert [name for name in kept if seen.count(f"{name}=secret of {name}") != 2] == []
+    assert all(os.environ[name] for name in withheld)
+
+
 def test_the_process_is_left_as_it_was(root: Path) -> None:
     def state() -> tuple[object, ...]:
         return (Path.cwd(), list(sys.argv), dict(os.environ), signal.getsignal(signal.SIGINT))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -21,6 +22,11 @@ from urllib.parse import quote
 from housing.pipeline import healing, locks, supervise
 
 _RUNS = Path(".dvc/tmp/housing/runs")
+_WITHHELD = re.compile(
+    r"_?AIRFLOW_(?!HOME$|CTX_)|CELERY_|FLOWER_|(PG|POSTGRES_|REDIS_|[A-Z_]*DB_)PASSWORD$"
+)
+"""Variables that a command does not get: the settings of Airflow, which hold its keys and its
+connections, and the passwords of databases. ``AIRFLOW_HOME`` and ``AIRFLOW_CTX_*`` hold none."""
 _WAIT = 4.5  # seconds: the supervisor kills after 2, Airflow kills the task after 5
 
 
@@ -92,7 +98,9 @@ class Command:
         program = real or "/bin/sh"
         lock = locks.command_file(self.root, self.stage)
         given = [str(os.getpid()), str(self.folder), str(lock), real]
-        start = shlex.join([sys.executable, "-IS", supervise.__file__, *given])
+        # Not in this process's own environment: Airflow reads its settings there at any time.
+        withheld = [f"--unset={name}" for name in os.environ if _WITHHELD.match(name)]
+        start = shlex.join(["env", *withheld, sys.executable, "-IS", supervise.__file__, *given])
         self.folder.mkdir(parents=True)
         script = self.folder / Path(program).name
         script.write_text(
