@@ -45,6 +45,11 @@ def run(body: Callable[[Params], None]) -> None:
         note_duration(Path(os.environ["DVC_ROOT"]), stage, time.monotonic() - start)
 
 
+def say(*lines: str) -> None:
+    """Prints what the stage did, for whoever reads its log."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
 def note_duration(root: Path, stage: str, seconds: float) -> None:
     """Notes how long a stage took when it last ran.
 

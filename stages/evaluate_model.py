@@ -13,7 +13,7 @@ from housing.errors import ModelError
 from housing.evaluation import Subject, evaluate, pick_candidate
 from housing.features import Transform
 from housing.model import Model
-from housing.stage import run
+from housing.stage import run, say
 from housing.tables import SIDES, read_table
 
 FEATURES = Path("data/features")
@@ -48,6 +48,14 @@ def main(params: Params) -> None:
     found.predictions.write_parquet(REPORTS / "predictions.parquet")
     for name, table in found.plots.items():
         table.write_csv(REPORTS / "plots" / f"{name}.csv")
+    metrics, interval = found.report["metrics"], found.report["intervals"]["rmse"]
+    say(
+        f"{candidate} is the best of {', '.join(trainings)} on the validation rows",
+        f"on {found.report['rows']['test']:,} test rows: RMSE ${metrics['rmse']:,.0f} "
+        f"(${interval['low']:,.0f} to ${interval['high']:,.0f} at "
+        f"{found.report['confidence']:.0%}), MAE ${metrics['mae']:,.0f}, "
+        f"R2 {metrics['r2_score']:.3f}, MAPE {metrics['mape']:.1f} %",
+    )
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from housing.config import Params
 from housing.errors import DataError
 from housing.features import Transform, label
 from housing.split import row_ids, sides
-from housing.stage import run
+from housing.stage import run, say
 from housing.tables import SIDES
 
 HOUSES = Path("data/interim/houses.parquet")
@@ -28,10 +28,14 @@ def main(params: Params) -> None:
     transform = Transform.fit(houses.filter(side == "train"), params)
     FEATURES.mkdir(parents=True, exist_ok=True)
     transform.save(FEATURES / "transform.json")
+    rows = {}
     for name in SIDES:
         chosen = side == name
         table = label(houses.filter(chosen), ids.filter(chosen), transform, params.data)
         table.write_parquet(FEATURES / f"{name}.parquet")
+        rows[name] = table.height
+    counted = ", ".join(f"{count:,} {name}" for name, count in rows.items())
+    say(f"{len(transform.features)} features; rows: {counted}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from housing import stage
 from housing.config import Params
+from housing.data.account import account
 from housing.data.ingest import Outputs, ingest
 
 OUTPUTS = Outputs(
@@ -17,8 +18,8 @@ OUTPUTS = Outputs(
 
 
 def main(params: Params) -> None:
-    """Runs the stage."""
-    ingest(params, OUTPUTS)
+    """Runs the stage, and prints what became of the rows."""
+    stage.say(*account(ingest(params, OUTPUTS)))
 
 
 if __name__ == "__main__":

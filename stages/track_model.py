@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from housing.config import Params
 from housing.settings import load_settings
-from housing.stage import note_links, run
+from housing.stage import note_links, run, say
 from housing.tracking.run import track
 
 
 def body(params: Params) -> None:
     """Makes sure that MLflow holds the result that stands in the workspace."""
     settings = load_settings()
-    note_links({"MLflow run": settings.run_address(track(settings, params))})
+    run_id = track(settings, params)
+    address = settings.run_address(run_id)
+    note_links({"MLflow run": address})
+    say(f"MLflow run {run_id} {address}".rstrip())
 
 
 if __name__ == "__main__":

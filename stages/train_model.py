@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from housing.config import Params
 from housing.errors import ConfigError
 from housing.metrics import regression_metrics
 from housing.model import train
-from housing.stage import run
+from housing.stage import run, say
 from housing.tables import read_table
 
 FEATURES = Path("data/features")
@@ -29,20 +30,27 @@ def main(params: Params) -> None:
             "python stages/train_model.py CANDIDATE",
         )
     validation = read_table(FEATURES / "validation.parquet")
+    start = time.monotonic()
     training = train(
         params.train[candidate], read_table(FEATURES / "train.parquet"), validation, params.seed
     )
+    seconds = time.monotonic() - start
     MODELS.mkdir(parents=True, exist_ok=True)
     training.model.save(MODELS / f"{candidate}.ubj")
+    metrics = regression_metrics(validation.y, training.model.predict(validation.x))
     report = {
         "candidate": candidate,
         "best_iteration": training.best_iteration,
-        "validation": regression_metrics(validation.y, training.model.predict(validation.x)),
+        "validation": metrics,
         "curve": [asdict(step) for step in training.curve],
     }
     REPORTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     (REPORTS / f"{candidate}.json").write_text(text, encoding="utf-8")
+    say(
+        f"{candidate}: RMSE ${metrics['rmse']:,.0f} on {validation.frame.height:,} "
+        f"validation rows, best iteration {training.best_iteration}, {seconds:.1f} s"
+    )
 
 
 if __name__ == "__main__":
