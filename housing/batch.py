@@ -88,7 +88,7 @@ def predict(
     predictions, quarantine = outputs(settings, file, version)
     with serving(settings, params, version) as found:
         model = ServedModel.read(found.run_id, version, found.model, found.transform, found.report)
-        scores = score(file, predictions, quarantine, model, columns, watch)
+        scores = score(file, predictions, quarantine, model, columns, watch, params.data.csv)
     with connected(settings) as client:
         track(client, settings, scores, drift(found.columns, scores.columns))
     return scores

@@ -76,10 +76,27 @@ class Column(Frozen):
         return self
 
 
+class CsvParams(Frozen):
+    """How CSV files are written; the defaults are what most programs write.
+
+    Attributes:
+        separator: The sign between two values.
+        decimal_comma: Numbers are written ``1,5``; a number with a point is a fault of its row.
+        encoding: A name that Python knows, such as ``utf-16`` or ``cp1252``.
+        nulls: What stands for a missing value, besides nothing at all.
+    """
+
+    separator: str = ","
+    decimal_comma: bool = False
+    encoding: str = "utf-8"
+    nulls: tuple[str, ...] = ()
+
+
 class DataParams(Frozen):
     """Where deliveries arrive and what their columns are."""
 
     landing: Path
+    csv: CsvParams = Field(default_factory=CsvParams)
     columns: dict[str, Column]
     identity: tuple[str, ...] = Field(min_length=1)
 

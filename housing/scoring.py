@@ -24,7 +24,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from housing.config import Column, Frozen
+from housing.config import Column, CsvParams, Frozen
 from housing.data.check import Tally, checked
 from housing.data.landing import open_delivery
 from housing.data.quality import describe
@@ -159,6 +159,7 @@ def score(  # noqa: PLR0913, PLR0917 - what comes in, what goes out, and by what
     model: ServedModel,
     columns: Mapping[str, Column],
     watch: Callable[[int], None] = lambda _: None,
+    csv: CsvParams | None = None,
 ) -> Scores:
     """Prices all houses of a file.
 
@@ -174,13 +175,15 @@ def score(  # noqa: PLR0913, PLR0917 - what comes in, what goes out, and by what
         model: Prices a batch.
         columns: The input columns, by name.
         watch: Told after each batch how many rows are done.
+        csv: How CSV files are written.
 
     Raises:
-        DataError: The file does not fit, or cannot be read to its end.
+        DataError: The file does not fit, cannot be read to its end, or changed while it was read.
     """
     start = time.monotonic()
-    schema = RowSchema(columns)
-    delivery = open_delivery(source, schema.names)
+    csv = csv or CsvParams()
+    schema = RowSchema(columns, csv)
+    delivery = open_delivery(source, schema.names, csv)
     content = digest(source)
     known = Scores.read(predictions)
     if known and (known.source, known.run_id) == (content, model.run_id):

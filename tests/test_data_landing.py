@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from housing.config import CsvParams
 from housing.data.landing import list_landing, open_delivery
 from housing.errors import DataError
 
@@ -12,7 +14,7 @@ ROWS = [("1", "x"), ("2", "y")]
 
 
 def rows(path: Path) -> list[tuple[object, ...]]:
-    delivery = open_delivery(path, ["a", "b"])
+    delivery = open_delivery(path, ["a", "b"], CsvParams())
     return [row for batch in delivery.batches() for row in batch.rows()]
 
 
@@ -28,7 +30,22 @@ def test_deliveries_are_sorted_and_everything_else_is_named(tmp_path: Path) -> N
     (tmp_path / "folder.csv").mkdir()
     landing = list_landing(tmp_path)
     assert [path.name for path in landing.files] == ["C.CSV", "a.parquet", "b.csv"]
-    assert landing.ignored == (".hidden.csv", "a.csv.gz", "folder.csv", "notes.txt")
+    assert landing.ignored == (".hidden.csv", "a.csv.gz", "folder.csv/", "notes.txt")
+
+
+def test_what_nobody_can_read_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+    (tmp_path / "link.csv").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.csv")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.csv")).touch()
+    with pytest.raises(DataError) as caught:
+        list_landing(tmp_path)
+    for fault in (
+        "link.csv is a link that leads nowhere",
+        "pipe.csv is neither a file nor a folder",
+        r"\udcff.csv has a name that is not UTF-8",
+    ):
+        assert fault in caught.value.fact
 
 
 def test_an_empty_landing_folder_is_an_error(tmp_path: Path) -> None:
@@ -63,14 +80,14 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
 
 
 def test_extra_columns_are_reported(tmp_path: Path) -> None:
-    delivery = open_delivery(written(tmp_path, b"a,b,c,d\n1,2,3,4\n"), ["a", "c"])
+    delivery = open_delivery(written(tmp_path, b"a,b,c,d\n1,2,3,4\n"), ["a", "c"], CsvParams())
     assert delivery.extra == ("b", "d")
 
 
 def test_a_file_larger_than_a_block_comes_in_batches(tmp_path: Path) -> None:
     line = b"%d," + b"x" * 1000 + b"\n"
     path = written(tmp_path, b"a,b\n" + b"".join(line % number for number in range(40_000)))
-    batches = list(open_delivery(path, ["a", "b"]).batches())
+    batches = list(open_delivery(path, ["a", "b"], CsvParams()).batches())
     assert len(batches) > 1
     assert pl.concat(batches)["a"].to_list() == [str(number) for number in range(40_000)]
 
@@ -80,14 +97,14 @@ def test_a_file_larger_than_a_block_comes_in_batches(tmp_path: Path) -> None:
     [
         (b"", "cannot be read: Empty CSV file"),
         (b"a,c\n1,2\n", "d.csv has no column b; its columns are a, c"),
-        (b"a;b\n1;2\n", "d.csv has no column a, b; its columns are a;b"),
+        (b"a;b\n1;2\n", "d.csv has other separators than ','"),
         (b"a,b,a \n1,2,3\n", "has the column a twice"),
         (b"a,b\n1,2\n3\n", "Row #3: Expected 2 columns, got 1: 3"),
         (b"a,b\n1,2\n3,4,5\n", "Row #3: Expected 2 columns, got 3: 3,4,5"),
         (b"a,b\n1,2\n3,4\n5,\xff\n", "Row #4: .*invalid UTF8 data"),
         (b"a,b\xff\n1,2\n", "is not UTF-8 text"),
-        ("a,b\n1,2\n".encode("utf-16"), "d.csv"),
-        (b'a,b\n1,2\n"3,4\n', "Row #3: Expected 2 columns, got 1"),
+        ("a,b\n1,2\n".encode("utf-16"), "it is UTF-16, not utf-8"),
+        (b'a,b\n1,2\n"3,4\n', 'line 3 opens a quote that it does not close: "3,4'),
     ],
     ids=[
         "empty",
@@ -112,7 +129,7 @@ def test_a_csv_that_does_not_fit(tmp_path: Path, content: bytes, message: str) -
 
 def test_a_ragged_row_far_down_is_found(tmp_path: Path) -> None:
     path = written(tmp_path, b"a,b\n" + b"1,2\n" * 5_000_000 + b"1\n")
-    batches = open_delivery(path, ["a", "b"]).batches()
+    batches = open_delivery(path, ["a", "b"], CsvParams()).batches()
     assert next(batches).height > 0
     with pytest.raises(DataError, match="Row #5000002: Expected 2 columns, got 1"):
         list(batches)
@@ -141,4 +158,4 @@ def test_a_parquet_column_of_lists(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.csv cannot be read"):
-        open_delivery(tmp_path / "none.csv", ["a"])
+        open_delivery(tmp_path / "none.csv", ["a"], CsvParams())

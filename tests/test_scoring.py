@@ -202,3 +202,16 @@ def test_a_report_without_an_interval_is_refused(files: Path, tmp_path: Path) ->
         ServedModel.read(
             "r", "1", files / "model.ubj", files / "transform.json", tmp_path / "report.json"
         )
+
+
+def test_an_open_quote_loses_no_row(
+    tmp_path: Path, model: ServedModel, columns: dict[str, Column]
+) -> None:
+    lines = DELIVERY.read_text(encoding="utf-8").splitlines()[:500]
+    lines = [lines[0] + ",note", *(line + ",ok" for line in lines[1:])]
+    lines[99] = lines[99].removesuffix("ok") + '"5 rooms'
+    source = tmp_path / "june.csv"
+    source.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(DataError, match="line 100 opens a quote that it does not close"):
+        score(source, tmp_path / "out.parquet", tmp_path / "bad.parquet", model, columns)
+    assert [path.name for path in tmp_path.iterdir()] == ["june.csv"]

@@ -54,6 +54,10 @@ def test_the_stage_writes_its_outputs(project: Path, lines: list[str]) -> None:
     deliver(project, "b.csv", [*lines[:51], lines[102].replace("-122", "-22")])
     done = run(project, DVC_STAGE="ingest_data", DVC_ROOT=str(project))
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "152 rows in 2 file(s): 101 kept, 1 quarantined, 50 duplicates",
+        "quarantined for: Longitude: above -114 (1)",
+    ]
     kept, quarantine = (pl.read_parquet(project / out) for out in OUTS[:2])
     assert kept.height == 101
     assert kept["target"].head(2).to_list() == [452_600.0, 358_500.0]
@@ -133,3 +137,39 @@ def test_the_projects_own_delivery_is_good_to_the_last_row(project: Path) -> Non
     assert (kept.height, quarantine.height) == (20_640, 0)
     assert kept["target"].mean() == pytest.approx(206_855.82, abs=0.01)
     assert kept["Population"].mean() == pytest.approx(1425.5, abs=0.05)
+
+
+def test_an_open_quote_in_a_text_column_loses_no_row(project: Path, lines: list[str]) -> None:
+    rows = [lines[0] + ",note", *(line + ",ok" for line in lines[1:1000])]
+    rows[99] = lines[99] + ',"5 rooms'
+    deliver(project, "a.csv", rows)
+    done = run(project)
+    assert done.returncode == 1
+    assert "a.csv cannot be read: line 100 opens a quote that it does not close" in done.stderr
+    assert not (project / OUTS[0]).exists()
+
+
+def test_what_is_left_out_is_told(project: Path, lines: list[str]) -> None:
+    deliver(project, "a.csv", [lines[0] + ",note", lines[1] + ",x"])
+    landing = project / "data" / "landing"
+    for name in ("b.csv.gz", "c.xlsx", ".gitkeep"):
+        (landing / name).touch()
+    (landing / "d.parquet").mkdir()
+    assert run(project).stdout.splitlines()[1:] == [
+        "columns of a.csv that params.yaml does not name: note",
+        "no delivery, as only *.csv and *.parquet files are: b.csv.gz, c.xlsx, d.parquet/",
+    ]
+
+
+def test_a_delivery_that_comes_while_others_are_read(project: Path, lines: list[str]) -> None:
+    deliver(project, "a.csv", lines[:102])
+    late = "import housing.data.ingest as i\nfrom housing.data.quality import describe as d\n"
+    late += "i.describe = lambda t: (open('data/landing/b.csv', 'w').write('x'), d(t))[1]\n"
+    late += "import stages.ingest_data as s; s.stage.run(s.main)"
+    command = [sys.executable, "-c", late]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
+    assert "b.csv came into data/landing while the other deliveries were read" in done.stderr
+    assert not (project / OUTS[0]).exists()

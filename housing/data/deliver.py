@@ -13,6 +13,7 @@ from housing.config import Params
 from housing.data.check import Tally, checked
 from housing.data.landing import PARTIAL, SUFFIXES, can_be_delivered, open_delivery
 from housing.data.schema import RowSchema
+from housing.data.unchanged import require_unchanged, stamp
 from housing.errors import DataError
 
 
@@ -65,9 +66,10 @@ def deliver(file: Path, root: Path, params: Params) -> Delivery:
     with TemporaryDirectory(prefix=".", suffix=PARTIAL, dir=landing) as hidden:
         copy = Path(hidden) / file.name
         _copy(file, copy)
-        delivery = open_delivery(copy, tuple(params.data.columns), str(file))
+        data = params.data
+        delivery = open_delivery(copy, tuple(data.columns), data.csv, str(file))
         tally = Tally()
-        for split in checked(delivery, RowSchema(params.data.columns)):
+        for split in checked(delivery, RowSchema(data.columns, data.csv)):
             tally.add(split)
         tally.require_few_bad(
             params.ingest.max_bad_fraction,
@@ -85,7 +87,9 @@ def deliver(file: Path, root: Path, params: Params) -> Delivery:
 
 def _copy(file: Path, copy: Path) -> None:
     try:
+        opened = stamp(file)
         shutil.copyfile(file, copy)
+        require_unchanged(file, opened)
     except OSError as error:
         raise DataError(
             f"{file} cannot be copied to the landing folder: {error}",

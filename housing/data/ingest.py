@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from housing.config import Params
+from housing.config import CsvParams, Params
 from housing.data.check import Tally, checked
 from housing.data.landing import Landing, list_landing, open_delivery
 from housing.data.quality import describe
 from housing.data.schema import FILE, REASONS, ROW, RowSchema
+from housing.data.unchanged import Stamp, require_unchanged, stamp
 from housing.errors import DataError
 
 
@@ -44,7 +46,7 @@ class _Intake:
     bad: list[pl.DataFrame] = field(default_factory=list)
 
 
-def ingest(params: Params, outputs: Outputs) -> None:
+def ingest(params: Params, outputs: Outputs) -> dict[str, Any]:
     """Reads the landing folder and writes the table, the quarantine and the report.
 
     Rows keep the order of the files' names and of the rows in them; of rows that are equal in
@@ -54,12 +56,17 @@ def ingest(params: Params, outputs: Outputs) -> None:
         params: Says where deliveries lie, what their columns are and how many bad rows are let by.
         outputs: Where to write. All of it is replaced, or nothing.
 
+    Returns:
+        The data quality report.
+
     Raises:
-        DataError: No delivery, a file that does not fit, too many bad rows, or no row to keep.
+        DataError: No delivery, a file that does not fit or that somebody wrote to meanwhile, too
+            many bad rows, or no row to keep.
     """
-    schema = RowSchema(params.data.columns)
+    schema = RowSchema(params.data.columns, params.data.csv)
     landing = list_landing(params.data.landing)
-    intake = _read(landing, schema)
+    stamps = {path: stamp(path) for path in landing.files}
+    intake = _read(landing, schema, params.data.csv)
     quarantine = _quarantine(intake.bad, schema)
     _require_usable(intake.tally, quarantine, params.ingest.max_bad_fraction, outputs.rejected)
 
@@ -79,7 +86,21 @@ def ingest(params: Params, outputs: Outputs) -> None:
         "reasons": dict(sorted(intake.tally.reasons.items())),
         "columns": describe(table),
     }
+    _require_settled(params.data.landing, stamps)
     _write(table, quarantine, report, outputs)
+    return report
+
+
+def _require_settled(folder: Path, stamps: Mapping[Path, Stamp]) -> None:
+    """The folder must be the one that was read: DVC notes the state that it finds afterwards."""
+    for path, opened in stamps.items():
+        require_unchanged(path, opened)
+    came = [path.name for path in list_landing(folder).files if path not in stamps]
+    if came:
+        raise DataError(
+            f"{', '.join(came)} came into {folder} while the other deliveries were read",
+            "dvc repro ingest_data",
+        )
 
 
 def check_accounts(rows_in: int, kept: int, quarantined: int, duplicates: int) -> None:
@@ -96,11 +117,11 @@ def check_accounts(rows_in: int, kept: int, quarantined: int, duplicates: int) -
         )
 
 
-def _read(landing: Landing, schema: RowSchema) -> _Intake:
+def _read(landing: Landing, schema: RowSchema, csv: CsvParams) -> _Intake:
     intake = _Intake()
     none = pl.DataFrame(schema=schema.dtypes)
     for path in landing.files:
-        delivery = open_delivery(path, schema.names)
+        delivery = open_delivery(path, schema.names, csv)
         before, first = intake.tally.rows, len(intake.good)
         for split in checked(delivery, schema):
             intake.tally.add(split)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 
+from housing.config import CsvParams
+from housing.data.csv_file import csv_batches, csv_header
+from housing.data.misfit import printable, require_columns, require_kind, unreadable
+from housing.data.unchanged import Stamp, require_unchanged, stamp
 from housing.errors import DataError
 
 SUFFIXES = (".csv", ".parquet")
 PARTIAL = ".partial"
 """How names end that are not there yet: DVC and git do not see them either."""
-_BLOCK_BYTES = 16 * 1024**2
-_HEADER_BYTES = 1024**2
 _BATCH_ROWS = 200_000
 _BUFFER_BYTES = 1024**2
 
@@ -30,7 +31,7 @@ class Landing:
 
     Attributes:
         files: The deliveries, in the order of their names.
-        ignored: Names of everything else: hidden files, other kinds of files, folders.
+        ignored: Names of everything else: hidden files, other kinds of files, folders with a "/".
     """
 
     files: tuple[Path, ...]
@@ -46,12 +47,16 @@ class DeliveryFile:
         name: Its name in messages.
         columns: The file's own name of each column of the table: it may have blanks around it.
         extra: Columns of the file that the table does not have: they are left out.
+        csv: How CSV files are written.
+        stamp: Which state of the file was opened.
     """
 
     path: Path
     name: str
     columns: dict[str, str]
     extra: tuple[str, ...]
+    csv: CsvParams = field(repr=False)
+    stamp: Stamp = field(repr=False)
 
     def batches(self) -> Iterator[pl.DataFrame]:
         """The rows in order, a batch at a time, so that a file may be larger than memory.
@@ -60,15 +65,19 @@ class DeliveryFile:
             Shape (rows, columns of the table): text from CSV, native types from Parquet.
 
         Raises:
-            DataError: The file cannot be read to its end.
+            DataError: The file cannot be read to its end, or changed since it was opened.
         """
         wanted = list(self.columns.values())
-        read = _csv_batches if _is_csv(self.path) else _parquet_batches
+        if _is_csv(self.path):
+            found = csv_batches(self.path, wanted, self.csv, self.name)
+        else:
+            found = _parquet_batches(self.path, wanted)
         with _explained(self.name):
-            for batch in read(self.path, wanted):
+            for batch in found:
                 frame = cast("pl.DataFrame", pl.from_arrow(batch))
                 self._require_values(frame.schema)
                 yield frame.select(pl.col(own).alias(name) for name, own in self.columns.items())
+        require_unchanged(self.path, self.stamp, self.name)
 
     def _require_values(self, schema: pl.Schema) -> None:
         for name, dtype in schema.items():
@@ -83,12 +92,20 @@ def list_landing(folder: Path) -> Landing:
     """Lists the deliveries of a landing folder.
 
     Raises:
-        DataError: There is no such folder, or no delivery in it.
+        DataError: There is no such folder, no delivery in it, or something that cannot be read.
     """
     found = sorted(folder.iterdir()) if folder.is_dir() else []
     entries = [entry for entry in found if not entry.name.endswith(PARTIAL)]
+    odd = [f"{printable(entry.name)} {what}" for entry in entries if (what := _oddity(entry))]
+    if odd:
+        raise DataError(
+            f"the landing folder {folder} holds what nobody can read: {'; '.join(odd)}",
+            "take it away, or give it another name",
+        )
     files = tuple(entry for entry in entries if can_be_delivered(entry))
-    ignored = tuple(entry.name for entry in entries if not can_be_delivered(entry))
+    ignored = tuple(
+        entry.name + "/" * entry.is_dir() for entry in entries if not can_be_delivered(entry)
+    )
     if not files:
         beside = f" (found only {', '.join(ignored)})" if ignored else ""
         raise DataError(
@@ -98,18 +115,32 @@ def list_landing(folder: Path) -> Landing:
     return Landing(files, ignored)
 
 
+def _oddity(entry: Path) -> str:
+    """What is wrong with an entry that DVC could not hash either, or "" where nothing is."""
+    if entry.name != os.fsencode(entry.name).decode(errors="replace"):
+        return "has a name that is not UTF-8"
+    if not entry.exists():
+        return "is a link that leads nowhere"
+    if not (entry.is_file() or entry.is_dir()):
+        return "is neither a file nor a folder"
+    return ""
+
+
 def can_be_delivered(path: Path) -> bool:
     """Whether the landing folder takes this for a delivery: a visible CSV or Parquet file."""
     visible = not path.name.startswith(".")
     return visible and path.suffix.lower() in SUFFIXES and path.is_file()
 
 
-def open_delivery(path: Path, columns: Sequence[str], name: str = "") -> DeliveryFile:
+def open_delivery(
+    path: Path, columns: Sequence[str], csv: CsvParams, name: str = ""
+) -> DeliveryFile:
     """Reads a file's header and fits it to the table's columns.
 
     Args:
         path: A CSV or Parquet file.
         columns: Names of the table's columns.
+        csv: How CSV files are written.
         name: The file's name in messages; the path by default.
 
     Raises:
@@ -117,55 +148,23 @@ def open_delivery(path: Path, columns: Sequence[str], name: str = "") -> Deliver
     """
     name = name or str(path)
     with _explained(name):
-        header = _csv_header(path) if _is_csv(path) else _parquet_header(path)
-    times = Counter(own.strip() for own in header)
-    missing = [column for column in columns if column not in times]
-    if missing:
-        raise DataError(
-            f"{name} has no column {', '.join(missing)}; its columns are {', '.join(header)}",
-            "mend the file's header, or data.columns in params.yaml",
-        )
-    twice = [column for column in columns if times[column] > 1]
-    if twice:
-        raise DataError(f"{name} has the column {', '.join(twice)} twice", "mend its header")
+        opened = stamp(path)
+        require_kind(path, csv, name)
+        header = csv_header(path, csv) if _is_csv(path) else _parquet_header(path)
+    require_columns(path, header, columns, csv, name)
     own_names = {own.strip(): own for own in header}
     return DeliveryFile(
         path=path,
         name=name,
         columns={column: own_names[column] for column in columns},
         extra=tuple(own for own in header if own.strip() not in columns),
+        csv=csv,
+        stamp=opened,
     )
 
 
 def _is_csv(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
-
-
-def _csv_header(path: Path) -> list[str]:
-    options = pa_csv.ReadOptions(use_threads=False, block_size=_HEADER_BYTES)
-    with pa_csv.open_csv(path, read_options=options, parse_options=_csv_dialect()) as reader:
-        return list(reader.schema.names)
-
-
-def _csv_batches(path: Path, wanted: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Reads with Arrow: Polars fills up a row that is too short, in silence."""
-    reader = pa_csv.open_csv(
-        path,
-        # With threads, a message would not tell the number of the row.
-        read_options=pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
-        parse_options=_csv_dialect(),
-        convert_options=pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(wanted, pa.string()),
-            include_columns=wanted,
-            strings_can_be_null=False,
-        ),
-    )
-    with reader:
-        yield from reader
-
-
-def _csv_dialect() -> pa_csv.ParseOptions:
-    return pa_csv.ParseOptions(newlines_in_values=True)
 
 
 def _parquet_header(path: Path) -> list[str]:
@@ -188,9 +187,5 @@ def _explained(name: str) -> Iterator[None]:
     """Turns what a reader says about a file into an error that names the file."""
     try:
         yield
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name} is not UTF-8 text: {error}", "save it as UTF-8") from error
-    except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(
-            f"{name} cannot be read: {error}", "mend the file, or take it out of the folder"
-        ) from error
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError, UnicodeError) as error:
+        raise unreadable(name, error) from error

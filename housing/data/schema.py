@@ -9,7 +9,7 @@ from typing import Any, cast
 import dataframely as dy
 import polars as pl
 
-from housing.config import QUARANTINE_COLUMNS, Column, Role
+from housing.config import QUARANTINE_COLUMNS, Column, CsvParams, Role
 
 FILE, ROW, REASONS = QUARANTINE_COLUMNS
 _WRONG_TYPE = {"float": "not a number", "int": "not a whole number", "string": "not text"}
@@ -39,10 +39,12 @@ class RowSchema:
 
     Args:
         columns: The columns of a row, by name, as in ``params.yaml``.
+        csv: How numbers and missing values are written, where they come as text.
     """
 
-    def __init__(self, columns: Mapping[str, Column]) -> None:
+    def __init__(self, columns: Mapping[str, Column], csv: CsvParams | None = None) -> None:
         self.columns = columns
+        self._csv = csv or CsvParams()
         self.names = tuple(columns)
         self._schema = _build(columns)
         self._reasons = {
@@ -71,7 +73,10 @@ class RowSchema:
         """
         prepared = raw.select(
             pl.int_range(first_row, first_row + pl.len(), dtype=pl.Int64).alias(ROW),
-            *(_prepare(name, self.columns[name], raw.schema[name]) for name in self.names),
+            *(
+                _prepare(name, self.columns[name], raw.schema[name], self._csv)
+                for name in self.names
+            ),
         )
         typed, failure = self._schema.filter(prepared, cast=True)
         counts = {self._reasons[rule]: count for rule, count in failure.counts().items()}
@@ -151,7 +156,7 @@ def _dtype(column: Column) -> type[pl.Float64 | pl.Int64 | pl.String]:
     return pl.Int64 if column.type == "int" else pl.String
 
 
-def _prepare(name: str, column: Column, dtype: pl.DataType) -> pl.Expr:
+def _prepare(name: str, column: Column, dtype: pl.DataType, csv: CsvParams) -> pl.Expr:
     """Brings a raw column to where dataframely's cast does the rest.
 
     Blank text and NaN mean "missing". A cast from float to integer would cut off the decimals in
@@ -164,9 +169,12 @@ def _prepare(name: str, column: Column, dtype: pl.DataType) -> pl.Expr:
         return value.fill_nan(None)
     if dtype.is_integer() and column.type != "string":
         return value
-    text = value.cast(pl.String).str.strip_chars().replace("", None)
+    text = value.cast(pl.String).str.strip_chars().replace(["", *csv.nulls], None)
     if column.type == "string" and not dtype.is_float():
         return text
+    if csv.decimal_comma and dtype == pl.String:
+        # 1.500 might be one and a half or fifteen hundred: with the signs swapped it is no number.
+        text = text.str.replace_many([",", "."], [".", ","])
     text = pl.when(text.str.to_lowercase() != "nan").then(text).alias(name)
     return text if column.type == "float" else text.str.replace(r"^([+-]?\d+)\.0*$", "$1")
 
