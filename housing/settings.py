@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import Field, Json, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from housing.errors import ConfigError
+from housing.root import dvc_root
 
 RUNS = Path(".housing/runs")
 """Folder, below the root, of one JSON summary for each run of the DAG."""
@@ -17,7 +19,9 @@ class Settings(BaseSettings):
     """What the environment says; every field has a default that works on one machine.
 
     Attributes:
-        root: ``HOUSING_ROOT``: the folder of ``dvc.yaml`` and ``params.yaml``.
+        root: ``HOUSING_ROOT``: the folder of ``dvc.yaml`` and ``params.yaml``. In a stage's
+            command it is DVC's root, whatever the variable says: ``dvc exp run --temp`` works in
+            a copy of the repository.
         tracking_uri: ``MLFLOW_TRACKING_URI``: an MLflow server, or an SQLite store. By default
             an SQLite store under the root.
         artifacts: ``HOUSING_ARTIFACTS``: where a new MLflow experiment keeps its artifacts. By
@@ -87,7 +91,22 @@ def load_settings(root: Path | None = None) -> Settings:
         ConfigError: Variables have faults; all of them are reported.
     """
     try:
-        return Settings() if root is None else Settings(root=root)
+        if root is None:
+            return _inside_dvc(Settings())
+        return Settings(root=root)
     except ValidationError as error:
         faults = [f"HOUSING_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
         raise ConfigError.of_faults("the environment", faults) from error
+
+
+def _inside_dvc(settings: Settings) -> Settings:
+    """The settings with DVC's root; the MLflow store stays where the environment has it.
+
+    A store in the temporary copy of ``dvc exp run`` would be gone with the copy.
+    """
+    root = dvc_root()
+    if root is None:
+        return settings
+    project = settings.model_copy(update={"root": Path(os.environ["DVC_ROOT"])})
+    places = {"tracking_uri": project.store, "artifacts": project.artifact_location or ""}
+    return settings.model_copy(update={"root": root, **places})

@@ -14,6 +14,7 @@ from typing import Any
 from housing.config import Params, load_params
 from housing.errors import HousingError
 from housing.files import write_whole
+from housing.root import dvc_root
 
 _log = logging.getLogger(__name__)
 
@@ -40,9 +41,9 @@ def run(body: Callable[[Params], None]) -> None:
         body(load_params(Path("params.yaml")))
     except HousingError as error:
         sys.exit(f"error: {error}")
-    stage = os.environ.get("DVC_STAGE")
-    if stage:
-        note_duration(Path(os.environ["DVC_ROOT"]), stage, time.monotonic() - start)
+    root = dvc_root()
+    if root:
+        note_duration(root, os.environ["DVC_STAGE"], time.monotonic() - start)
 
 
 def say(*lines: str) -> None:
@@ -78,9 +79,9 @@ def note_links(links: Mapping[str, str]) -> None:
     Args:
         links: Address by the name of the link. Outside DVC nothing is noted.
     """
-    stage = os.environ.get("DVC_STAGE")
-    if stage:
-        _note(Path(os.environ["DVC_ROOT"]) / LINKS / _file_name(stage), links)
+    root = dvc_root()
+    if root:
+        _note(root / LINKS / _file_name(os.environ["DVC_STAGE"]), links)
 
 
 def last_links(root: Path, stage: str) -> dict[str, str]:
