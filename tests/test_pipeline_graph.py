@@ -11,6 +11,8 @@ from housing.errors import GraphError
 from housing.pipeline import graph
 from tests.conftest import MakeRepo
 
+OUTS = "outs: [{{path: {}, md5: aaaaaaaabbbbbbbbccccccccdddddddd}}]\n"
+
 # Each case: the files, and the edges as somebody who knows dvc.yaml draws them (stage: upstream).
 CASES: dict[str, tuple[dict[str, str], dict[str, set[str]]]] = {
     "templating": (
@@ -140,17 +142,22 @@ CASES: dict[str, tuple[dict[str, str], dict[str, set[str]]]] = {
             "last": {"sub/dvc.yaml:clean", "moved"},
         },
     ),
-    "an edge through a .dvc file": (
+    ".dvc files: an import, a frozen import, and added data": (
         {
             "dvc.yaml": """
                 stages:
                   make: {cmd: touch made.csv, outs: [made.csv]}
-                  use: {cmd: cat, deps: [copy.csv, added.csv]}
+                  use: {cmd: cat, deps: [copy.csv, kept.csv, added.csv]}
             """,
-            "copy.csv.dvc": "deps:\n- path: made.csv\nouts:\n- path: copy.csv\n  md5: " + "a" * 32,
-            "added.csv.dvc": "outs:\n- path: added.csv\n  md5: " + "b" * 32,
+            "sub/copy.dvc": f"wdir: ..\ndeps: [{{path: made.csv}}]\n{OUTS.format('copy.csv')}",
+            "kept.csv.dvc": f"frozen: true\ndeps: [{{path: made.csv}}]\n{OUTS.format('kept.csv')}",
+            "added.csv.dvc": OUTS.format("added.csv"),
         },
-        {"make": set(), "use": {"make"}},
+        {
+            "make": set(),
+            "sub/copy.dvc": {"make"},
+            "use": {"make", "sub/copy.dvc"},
+        },
     ),
 }
 
@@ -187,13 +194,13 @@ def test_the_graph_is_the_one_that_dvc_dag_shows(
     nodes = set(re.findall(r'^\s*"([^"]+)";', dot, re.M)) | {
         name for edge in edges for name in edge
     }
-    # DVC draws .dvc files as nodes; a task cannot stand for one.
-    files = {name for name in nodes if name.endswith(".dvc")}
+    found = graph.load(root).stages
+    # DVC draws every .dvc file as a node; one that only holds data gets no task.
+    files = {name for name in nodes if name.endswith(".dvc")} - {stage.name for stage in found}
     for file in files:
         before = {up for up, down in edges if down == file}
         after = {down for up, down in edges if up == file}
         edges |= {(up, down) for up in before for down in after}
-    found = graph.load(root).stages
     assert {stage.name for stage in found} == nodes - files
     ours = {(up, stage.name) for stage in found for up in stage.upstream}
     assert ours == {edge for edge in edges if not files & set(edge)}
@@ -227,6 +234,7 @@ def test_a_stage_carries_what_a_task_shows(make_repo: MakeRepo) -> None:
         params=("params.yaml:seed", "params.yaml:train.depth", "other.yaml:x"),
         outs=("model.bin", "score.json"),
         upstream=(),
+        data_sources=(),
         frozen=False,
         always_changed=False,
         meta={"owner": "us"},
@@ -249,7 +257,6 @@ def test_a_stage_carries_what_a_task_shows(make_repo: MakeRepo) -> None:
              "outs: [p]}}\n"},
             "both a dependency and an output",
         ),
-        ({"dvc.yaml": "stages: {a: {cmd: x}}\n", "dvc.lock": "<<<<<<< ours\n"}, "dvc.lock"),
         ({"dvc.yaml": "3\n"}, "dvc.yaml"),
     ],
 )  # fmt: skip
@@ -269,6 +276,17 @@ def test_every_broken_file_is_named_at_once(make_repo: MakeRepo) -> None:
         "dvc.yaml",
         "sub/dvc.yaml",
     ]
+
+
+def test_a_stage_knows_the_data_that_it_reads_and_no_stage_makes(make_repo: MakeRepo) -> None:
+    root = written(make_repo, CASES[next(case for case in CASES if case.startswith(".dvc"))][0])
+    assert graph.load(root)["use"].data_sources == ("added.csv.dvc", "kept.csv.dvc")
+    assert graph.load(root)["make"].data_sources == ()
+
+
+def test_what_ran_does_not_shape_the_graph(make_repo: MakeRepo) -> None:
+    root = make_repo({"dvc.yaml": "stages: {a: {cmd: x}}\n", "dvc.lock": "<<<<<<< ours\n"})
+    assert graph.load(root).names == ("a",)
 
 
 def test_a_folder_without_dvc_is_refused_although_one_above_has_it(make_repo: MakeRepo) -> None:

@@ -6,32 +6,45 @@ looks (``housing.pipeline.manifest``), so that a DAG file reads it without impor
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from housing.errors import GraphError
+from housing.errors import GraphError, StageBusyError
 from housing.pipeline import manifest
+
+_log = logging.getLogger("housing.pipeline")
+
+_LISTS = ("cmd", "deps", "params", "outs", "upstream", "data_sources")
+_MOMENT = 0.5
+"""Seconds to try for DVC's lock where nobody waits: stages that start and end hold it briefly."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageNode:
     """One stage, resolved: no template is left in it.
 
+    A ``.dvc`` file that has deps and is not frozen is a stage too, an import without a command:
+    DVC fetches its data anew where the deps changed.
+
     Attributes:
-        name: As DVC addresses it from the root: ``train@a``, ``sub/dvc.yaml:train``.
-        cmd: The commands, one after the other.
+        name: As DVC addresses it from the root: ``train@a``, ``sub/dvc.yaml:train``, ``raw.dvc``.
+        cmd: The commands, one after the other; none where DVC itself fetches the data.
         desc: What the stage is for, or an empty text.
         deps: Files and folders that it reads, relative to the root; params are not among them.
         params: ``file:key`` for each parameter, ``file`` alone where the whole file counts.
         outs: Files and folders that it writes (metrics and plots too), relative to the root.
         upstream: Names of the stages whose outs it reads, as ``dvc dag`` draws the edges: those
-            of a frozen stage are kept, and those through ``.dvc`` files are followed.
+            of a frozen stage are kept, and those through data sources are followed.
+        data_sources: The ``.dvc`` files whose data it reads and that are no stage: those of
+            ``dvc add``, and frozen ones. Changed data is saved before the stage runs.
         frozen: DVC does not run it, whatever changed.
         always_changed: DVC runs it at every look.
         meta: The free section ``meta`` of the stage.
-        file: Its ``dvc.yaml``, relative to the root.
+        file: Its ``dvc.yaml`` or ``.dvc`` file, relative to the root.
     """
 
     name: str
@@ -41,6 +54,7 @@ class StageNode:
     params: tuple[str, ...]
     outs: tuple[str, ...]
     upstream: tuple[str, ...]
+    data_sources: tuple[str, ...]
     frozen: bool
     always_changed: bool
     meta: Mapping[str, Any] = field(hash=False)
@@ -56,10 +70,13 @@ class Graph:
         sources: Every file that shapes them, relative to the root, or absolute where it is not
             below it: each ``dvc.yaml``, params and ``vars`` files, DVC's config, ignore files. A
             file that does not exist is among them where it would count.
+        waiting: What changed since these stages were resolved and whom it waits for, as a sentence
+            for people; empty where the stages are up to date.
     """
 
     stages: tuple[StageNode, ...]
     sources: tuple[str, ...]
+    waiting: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -83,13 +100,14 @@ class Graph:
         raise GraphError(f"dvc.yaml has no stage {name!r}; {known}", "dvc stage list --all")
 
 
-def load(root: Path, give_up: Callable[[], None] = lambda: None) -> Graph:
+def load(root: Path, give_up: Callable[[], None] | None = None) -> Graph:
     """Reads the graph: from the manifest where it still holds, else by DVC's resolver.
 
     Args:
         root: DVC's root folder.
         give_up: Asked again and again while somebody else holds DVC's lock; it raises to end
-            the waiting.
+            the waiting. Without it nothing waits, as a parse of a DAG file must not: the last
+            graph is returned, and says what changed since.
 
     Raises:
         GraphError: A ``dvc.yaml``, or a file it is made from, is wrong; all broken files are
@@ -97,15 +115,43 @@ def load(root: Path, give_up: Callable[[], None] = lambda: None) -> Graph:
     """
     root = root.resolve()
     found = manifest.read(root)
-    if found is None:
-        # DVC's import takes 0.5 s and more: a valid manifest must not pay for it.
-        from housing.pipeline import resolve
+    if found:
+        return _graph(*found)
+    # DVC's import takes 0.5 s and more: a valid manifest must not pay for it.
+    from housing.pipeline import resolve
 
-        found = resolve.build(root, give_up)
-    rows, sources = found
-    return Graph(tuple(_node(row) for row in rows), tuple(sources))
+    if give_up:
+        return _graph(*resolve.build(root, give_up))
+    try:
+        return _graph(*resolve.build(root, _until(time.monotonic() + _MOMENT)))
+    except StageBusyError:
+        kept = manifest.last(root)
+        if kept is None:  # a new clone, while its data is pulled
+            return _graph(*resolve.build(root, None))
+        return _last(root, *kept)
+
+
+def _until(deadline: float) -> Callable[[], None]:
+    def give_up() -> None:
+        if time.monotonic() > deadline:
+            raise StageBusyError("somebody else holds DVC's lock", "try again later")
+
+    return give_up
+
+
+def _last(root: Path, rows: list[manifest.Row], sources: list[str], changed: list[str]) -> Graph:
+    from housing.pipeline.locks import holder
+
+    what = ", ".join(changed) or "files below the root"
+    waiting = f"The stages are as they were before {what} changed: {holder(root)} holds DVC's lock."
+    _log.warning("%s", waiting)
+    return _graph(rows, sources, waiting)
+
+
+def _graph(rows: list[manifest.Row], sources: list[str], waiting: str = "") -> Graph:
+    return Graph(tuple(_node(row) for row in rows), tuple(sources), waiting)
 
 
 def _node(row: dict[str, Any]) -> StageNode:
-    lists = {name: tuple(row[name]) for name in ("cmd", "deps", "params", "outs", "upstream")}
+    lists = {name: tuple(row[name]) for name in _LISTS}
     return StageNode(**(row | lists))

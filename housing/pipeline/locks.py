@@ -12,6 +12,7 @@ from typing import IO
 from urllib.parse import quote
 
 import dvc.lock
+import psutil
 from dvc.repo import Repo, lock_repo
 
 from housing.errors import StageBusyError
@@ -103,6 +104,20 @@ def locked(repo: Repo, held: str = "") -> Iterator[None]:
         healing.finish_lockfiles(root)
         healing.clear_rwlock(root, lambda name: name != held and is_running(root, name))
         yield
+
+
+def holder(root: Path) -> str:
+    """Who last took DVC's repository lock, in words.
+
+    Args:
+        root: DVC's root folder.
+    """
+    try:
+        pid = int((root / ".dvc" / "tmp" / "lock").read_text(encoding="utf-8"))
+        words = psutil.Process(pid).cmdline()
+    except (OSError, ValueError, psutil.Error):
+        return "somebody else, perhaps in another container,"
+    return f"process {pid} ({' '.join(words)})"
 
 
 @contextlib.contextmanager

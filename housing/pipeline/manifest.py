@@ -4,7 +4,9 @@ DVC's resolver takes 50 ms for 4 stages and 500 ms for 400, and 0.5 s of import 
 task process parses the DAG file. So the resolved stages are kept together with a hash of every
 file that shapes them, and with the folders that DVC walked to find those files. Reading back
 compares hashes, and looks again into a folder only where its change time differs: folders with
-data cost one ``stat`` each. This module must not import DVC.
+data cost one ``stat`` each, and folders that DVC ignores cost nothing. This module must not import
+DVC, so it cannot tell whether a new folder is ignored: it looks into a few new folders itself, and
+leaves many of them to DVC.
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ _log = logging.getLogger("housing.pipeline")
 MANIFEST = Path(".dvc/tmp/housing/graph.json")
 """The manifest, below DVC's root."""
 
-_FORMAT = 1
+_FORMAT = 2
 _SHAPING = frozenset({"dvc.yaml", ".dvcignore", ".gitignore", ".dvc", ".git"})
+_MAX_NEW = 100
+"""Folders that may come to those that DVC walked before DVC is asked which of them it ignores."""
 
 Row = dict[str, Any]
 """One stage: the fields of ``StageNode`` as JSON knows them."""
@@ -47,13 +51,8 @@ def read(root: Path) -> tuple[list[Row], list[str]] | None:
         One row a stage, and the files as `write` got them, sorted; or None where DVC has to
         resolve the stages anew.
     """
-    try:
-        content = json.loads((root / MANIFEST).read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    if content["format"] != _FORMAT or content["dvc"] != dvc_version():
-        return None
-    if any(digest(root / name) != known for name, known in content["files"].items()):
+    content = _content(root)
+    if content is None or _changed_files(root, content):
         return None
     folders = _look_again(root, content)
     if folders is None:
@@ -61,6 +60,35 @@ def read(root: Path) -> tuple[list[Row], list[str]] | None:
     if folders != content["folders"]:
         _store(root, content | {"folders": folders})
     return content["stages"], list(content["files"])
+
+
+def last(root: Path) -> tuple[list[Row], list[str], list[str]] | None:
+    """The stages as they were last resolved, although they may have changed since.
+
+    Args:
+        root: DVC's root folder, absolute.
+
+    Returns:
+        As `read`, and the files that changed since; or None where nothing was kept.
+    """
+    content = _content(root)
+    if content is None:
+        return None
+    return content["stages"], list(content["files"]), _changed_files(root, content)
+
+
+def _content(root: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads((root / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return content if content["format"] == _FORMAT else None
+
+
+def _changed_files(root: Path, content: dict[str, Any]) -> list[str]:
+    """The files that are not as they were; an exchanged DVC counts as one."""
+    changed = [name for name, known in content["files"].items() if digest(root / name) != known]
+    return changed if content["dvc"] == dvc_version() else [*changed, "the version of DVC"]
 
 
 def write(root: Path, rows: list[Row], sources: Iterable[str], walked: Iterable[str]) -> None:
@@ -71,13 +99,15 @@ def write(root: Path, rows: list[Row], sources: Iterable[str], walked: Iterable[
         rows: One row a stage.
         sources: Every file that shapes them, relative to the root or absolute; a file that does
             not exist counts too, for it may appear.
-        walked: The folders in which DVC looked for such files, relative to the root.
+        walked: The folders in which DVC looked for such files, or tried to, relative to the root.
     """
+    folders = {name: _scan(root / name) for name in walked}
     content = {
         "format": _FORMAT,
         "dvc": dvc_version(),
         "files": {name: digest(root / name) for name in sorted(set(sources))},
-        "folders": {name: _scan(root / name) for name in walked},
+        "folders": folders,
+        "walked": len(folders),
         "stages": rows,
     }
     _store(root, content)
@@ -89,6 +119,8 @@ def digest(path: Path) -> str | None:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
+    except PermissionError:
+        return "unreadable"
 
 
 def dvc_version() -> str | None:
@@ -128,7 +160,7 @@ def _look_again(root: Path, content: dict[str, Any]) -> Folders | None:
         if added is None:
             return None
         fresh.update(added)
-    return fresh
+    return fresh if len(fresh) <= content["walked"] + _MAX_NEW else None
 
 
 def _differs(
@@ -144,7 +176,7 @@ def _differs(
     fresh: Folders = {name: seen}
     for sub in set(seen[2]) - set(row[2]):
         for path, found in _walk(root, _join(name, sub), outs):
-            if found[1]:
+            if found[1] or len(fresh) > _MAX_NEW:
                 return None
             fresh[path] = found
     return fresh
@@ -161,13 +193,19 @@ def _walk(root: Path, name: str, outs: set[str]) -> Iterator[tuple[str, list[Any
 
 
 def _scan(path: Path) -> list[Any]:
-    """Change time (0 where it is too young to trust), shaping entries and subfolders."""
+    """Change time (0 where it is too young to trust), shaping entries and subfolders.
+
+    A folder that may not be read has none for us, as for DVC.
+    """
     began = settled()
     state = _stat(path)
     if state is None:
         return [0, [], []]
-    with os.scandir(path) as entries:
-        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    try:
+        with os.scandir(path) as entries:
+            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    except PermissionError:
+        found = []
     changed = state.st_ctime_ns if state.st_ctime_ns < began else 0
     return [
         changed,
@@ -179,7 +217,7 @@ def _scan(path: Path) -> list[Any]:
 def _stat(path: Path) -> os.stat_result | None:
     try:
         state = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     return state if stat.S_ISDIR(state.st_mode) else None
 
