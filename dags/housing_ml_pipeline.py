@@ -44,7 +44,7 @@ with DAG(
         "retry_delay": timedelta(seconds=settings.retry_delay),
     },
     tags=["housing", "dvc", "mlflow"],
-    doc_md=__doc__,
+    doc_md=f"**{stages.waiting}**\n\n{__doc__}" if stages.waiting else __doc__,
 ) as dag:
     tasks = render(stages, settings.root, project="housing")
     root = str(settings.root)

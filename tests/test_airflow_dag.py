@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from zc.lockfile import LockFile
 
+from housing.pipeline import graph
 from tests.airflow_project import Project
 
 HERE = Path(__file__).parent
@@ -113,6 +116,22 @@ def test_every_task_says_what_it_is_for(rendered: dict[str, Any]) -> None:
 
 def test_nothing_heavy_is_imported_to_parse_it(rendered: dict[str, Any]) -> None:
     assert rendered["heavy"] == []
+
+
+def test_a_change_that_waits_for_dvcs_lock_is_told_on_the_dags_page(tmp_path: Path) -> None:
+    root = Project.make(tmp_path / "p", {"one": {"cmd": "true"}}).root
+    shutil.copy(ROOT / "params.yaml", root)
+    graph.load(root)
+    (root / "dvc.yaml").write_text("stages: {one: {cmd: 'true'}, two: {cmd: 'true'}}\n")
+    lock = LockFile(str(root / ".dvc/tmp/lock"))
+    try:
+        found = render(root)
+    finally:
+        lock.close()
+    assert "one" in found["tasks"]
+    assert "two" not in found["tasks"]
+    assert f"before dvc.yaml changed: process {os.getpid()} (" in found["dag"][3]
+    assert found["heavy"] == ["dvc"]
 
 
 def test_bad_params_are_an_import_error_with_every_fault(tmp_path: Path) -> None:

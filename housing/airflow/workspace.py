@@ -143,7 +143,7 @@ def override(text: str, overrides: Sequence[str]) -> str:
 
 def _copy(project: Path, target: Path) -> None:
     """Copies everything that the stages read and none of them writes, and DVC's own files."""
-    found = graph.load(project)
+    found = graph.load(project, _wait)
     stages = found.stages
     made = {out for stage in stages for out in stage.outs}
     locks = {str(Path(stage.file).with_name("dvc.lock")) for stage in stages}
@@ -164,6 +164,10 @@ def _copy(project: Path, target: Path) -> None:
             shutil.copy2(source, copy)
 
 
+def _wait() -> None:
+    """Goes on waiting for DVC's lock: a copy must not be made by the graph of yesterday."""
+
+
 def _share_cache(project: Path, copy: Path) -> None:
     """Lets the copy use the project's cache and remotes, and keeps it out of git's sight."""
     cache = _dvc(project, "cache", "dir")
@@ -177,7 +181,7 @@ def _share_cache(project: Path, copy: Path) -> None:
 
 def _require_tasks(project: Path, copy: Path) -> None:
     """Refuses overrides that make new stages: a DAG gets its tasks before its runs."""
-    known = graph.load(project).names
+    known = graph.load(project, _wait).names
     added = [name for name in graph.load(copy).names if name not in known]
     if added:
         raise ConfigError(
