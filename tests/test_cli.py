@@ -141,6 +141,38 @@ def test_doctor_names_each_fault_and_what_to_do(
     assert all(finding["hint"] for finding in found.values() if finding["state"] == "fault")
 
 
+CONFLICT = """schema: '2.0'
+stages:
+<<<<<<< HEAD
+  one: {cmd: a}
+=======
+  one: {cmd: b}
+>>>>>>> theirs
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("dvc.yaml", "stages: [", ["dvc.yaml", "correct the file"]),
+        ("dvc.lock", CONFLICT, ["dvc.lock", "merge in line 3", "git checkout --theirs dvc.lock"]),
+        ("dvc.lock", "stages: 3", ["dvc.lock", "git checkout dvc.lock && dvc repro"]),
+    ],
+)
+def test_a_broken_file_of_the_pipeline_is_named_with_the_way_out(
+    file: str, text: str, said: list[str], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / file).write_text(text, encoding="utf-8")
+    found = findings(exit_code=1)["dvc.yaml"]
+    monkeypatch.setattr("sys.argv", ["housing", "run"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    for words in said:
+        assert words in f"{found['detail']} {found['hint']}"
+        assert words in str(ended.value)
+    assert not (project / ".airflow/airflow.db").exists(), "Airflow was not started for that"
+
+
 @pytest.mark.usefixtures("project")
 def test_doctor_draws_a_table_for_people() -> None:
     done = CliRunner().invoke(app, ["doctor"], catch_exceptions=False)

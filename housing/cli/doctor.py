@@ -84,10 +84,13 @@ def _params(settings: Settings) -> Finding:
 
 
 def _graph(settings: Settings) -> Finding:
-    from housing.pipeline import graph
+    from housing.pipeline import graph, lockfile
 
-    stages = graph.load(settings.root).stages
-    return Finding("dvc.yaml", "ok", f"{len(stages)} stages: {', '.join(s.name for s in stages)}")
+    found = graph.load(settings.root)
+    lockfile.check(settings.root, [node.file for node in found.stages])
+    if found.waiting:
+        return Finding("dvc.yaml", "warning", found.waiting, "wait for that to end")
+    return Finding("dvc.yaml", "ok", f"{len(found.names)} stages: {', '.join(found.names)}")
 
 
 def _deliveries(settings: Settings) -> Finding:

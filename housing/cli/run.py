@@ -31,6 +31,7 @@ from housing.cli.home import (
 from housing.cli.outcome import Outcome, show
 from housing.config import Params, load_params
 from housing.errors import HousingError
+from housing.pipeline import graph, lockfile
 from housing.settings import RUNS, Settings, load_settings
 
 DAG_ID = "housing_ml_pipeline"
@@ -62,12 +63,14 @@ def run_pipeline(*, force: bool, as_json: bool) -> int:
     Raises:
         ConfigError: The environment or ``params.yaml`` is wrong, or somebody else works on
             Airflow's database.
+        GraphError: ``dvc.yaml`` or ``dvc.lock`` is broken, a merge conflict for one.
         HousingError: Airflow ended without a summary, or its database could not be prepared.
     """
     settings = load_settings()
     params = load_params(settings.root / "params.yaml")
     home = airflow_home()
     console = Console(stderr=as_json)
+    _check_stages(settings.root, console)
     log = settings.root / LOG
     refuse_scheduler(home)
     with hold(home) as lock:
@@ -87,6 +90,14 @@ def run_pipeline(*, force: bool, as_json: bool) -> int:
     else:
         show(outcome, console)
     return outcome.exit_code or int(code != 0)
+
+
+def _check_stages(root: Path, console: Console) -> None:
+    """Names a broken file at once; Airflow would only say that it has no such DAG."""
+    stages = graph.load(root)
+    if stages.waiting:
+        console.print(stages.waiting, style="yellow", markup=False)
+    lockfile.check(root, [node.file for node in stages.stages])
 
 
 def _prepare(root: Path, home: Path, lock: Lock, console: Console, log: Path) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvc.config import RemoteConfigError, RemoteNotFoundError
 from dvc.dependency.param import BadParamFileError, MissingParamsError, MissingParamsFile
+from dvc.dvcfile import LOCK_FILE
 from dvc.exceptions import CollectCacheError, FileTransferError
 from dvc.exceptions import HTTPError as DvcHttpError
 from dvc.output import OutputDoesNotExistError
 from dvc.stage.exceptions import StageCmdFailedError
+from dvc.utils.serialize import ParseError
+from dvc.utils.strictyaml import YAMLValidationError
 
 from housing.errors import (
     GraphError,
@@ -20,6 +24,7 @@ from housing.errors import (
     StageBusyError,
     StageFailedError,
 )
+from housing.pipeline import lockfile
 
 if TYPE_CHECKING:
     from housing.pipeline.command import Command
@@ -64,10 +69,19 @@ def _known(cause: BaseException, command: Command) -> PipelineError | None:
         return cause
     if isinstance(cause, StageCmdFailedError):
         return failed(command, explain(cause))
+    if isinstance(cause, (ParseError, YAMLValidationError)):
+        return _unreadable(Path(cause.path).resolve(), cause)
     for kind, error, hint in _TABLE:
         if isinstance(cause, kind):
             return error(f"stage {stage}: {explain(cause)}", hint)
     return None
+
+
+def _unreadable(path: Path, cause: ParseError | YAMLValidationError) -> GraphError:
+    """The error for a file that DVC cannot read, while it stands in the root folder."""
+    if path.name != LOCK_FILE:
+        return GraphError(explain(cause), f"correct {path}, then: dvc dag")
+    return lockfile.broken(path, path.read_text(encoding="utf-8", errors="replace"), explain(cause))
 
 
 def absent(stage: str, deps: list[str], params: list[str]) -> PipelineError | None:

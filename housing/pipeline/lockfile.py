@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator, Mapping
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,9 +77,55 @@ def parse(path: Path) -> dict[str, LockEntry]:
         content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}  # noqa: S506 - both are safe loaders
         return {name: _entry(entry) for name, entry in content.get("stages", {}).items()}
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise GraphError(
-            f"{path} cannot be read: {error}", "git checkout dvc.lock && dvc status"
-        ) from error
+        raise broken(path, text, str(error)) from error
+
+
+def check(root: Path, files: Iterable[str]) -> None:
+    """Proves that every ``dvc.lock`` can be read.
+
+    Args:
+        root: DVC's root folder.
+        files: The files of the stages, relative to the root; only a ``dvc.yaml`` has a lock.
+
+    Raises:
+        GraphError: See ``read``; all broken files are named.
+    """
+    locks = {root / Path(file).with_suffix(".lock") for file in files if file.endswith(".yaml")}
+    faults = []
+    for path in sorted(locks):
+        try:
+            parse(path)
+        except GraphError:
+            # Somebody may just have been writing it; he holds DVC's lock.
+            try:
+                with _steady(root):
+                    parse(path)
+            except GraphError as error:
+                faults.append(error)
+    if faults:
+        raise GraphError("\n".join(fault.fact for fault in faults), faults[0].hint)
+
+
+def broken(path: Path, text: str, why: str) -> GraphError:
+    """The error for a ``dvc.lock`` that cannot be read.
+
+    Args:
+        path: The file.
+        text: Its content.
+        why: What the reader says.
+    """
+    there = f"cd {shlex.quote(str(path.parent))} && "
+    merge = re.search(r"^(<{7}|={7}|>{7})( |$)", text, re.MULTILINE)
+    if not merge:
+        return GraphError(
+            f"{path} cannot be read: {why}", f"{there}git checkout {path.name} && dvc repro"
+        )
+    line = text.count("\n", 0, merge.start()) + 1
+    return GraphError(
+        f"{path} has the conflict markers of a merge in line {line}",
+        f"{there}git checkout --theirs {path.name} && dvc repro; "
+        f"where they are committed already: {there}rm {path.name} && dvc repro",
+    )
 
 
 @contextmanager
