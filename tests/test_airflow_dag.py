@@ -123,11 +123,11 @@ def test_a_change_that_waits_for_dvcs_lock_is_told_on_the_dags_page(tmp_path: Pa
     shutil.copy(ROOT / "params.yaml", root)
     graph.load(root)
     (root / "dvc.yaml").write_text("stages: {one: {cmd: 'true'}, two: {cmd: 'true'}}\n")
-    lock = LockFile(str(root / ".dvc/tmp/lock"))
+    lock = LockFile(str(root / ".dvc/tmp/lock"))  # type: ignore[no-untyped-call]  # untyped
     try:
         found = render(root)
     finally:
-        lock.close()
+        lock.close()  # type: ignore[no-untyped-call]  # as above
     assert "one" in found["tasks"]
     assert "two" not in found["tasks"]
     assert f"before dvc.yaml changed: process {os.getpid()} (" in found["dag"][3]

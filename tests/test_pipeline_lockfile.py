@@ -17,7 +17,8 @@ DVC_YAML = "stages:\n  copy: {cmd: cp in.txt out.txt, deps: [in.txt], outs: [out
 
 
 def sh(root: Path, *commands: str, code: int = 0) -> None:
-    who = {f"GIT_{role}_{what}": "n" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}  # fmt: skip
+    roles = ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL")
+    who = {f"GIT_{role}": "n" for role in roles}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for command in commands:
         done = subprocess.run(

@@ -141,11 +141,11 @@ def test_an_absolute_vars_file_counts(make_repo: MakeRepo, tmp_path: Path) -> No
 
 @contextlib.contextmanager
 def dvcs_lock(root: Path) -> Iterator[None]:
-    lock = LockFile(str(root / ".dvc" / "tmp" / "lock"))
+    lock = LockFile(str(root / ".dvc" / "tmp" / "lock"))  # type: ignore[no-untyped-call]  # untyped
     try:
         yield
     finally:
-        lock.close()
+        lock.close()  # type: ignore[no-untyped-call]  # as above
 
 
 def test_nothing_waits_for_dvcs_lock_unless_told_to(

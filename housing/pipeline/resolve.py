@@ -17,9 +17,9 @@ from dvc.dvcfile import LOCK_FILE
 from dvc.exceptions import DvcException
 from dvc.ignore import DvcIgnoreFilter
 from dvc.repo import lock_repo
-from dvc.scm import NoSCM
 from dvc.stage import PipelineStage
 from dvc.utils.serialize import parse_yaml
+from scmrepo.noscm import NoSCM
 
 from housing.errors import GraphError
 from housing.pipeline import manifest
