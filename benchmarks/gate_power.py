@@ -13,9 +13,9 @@ import time
 import numpy as np
 import polars as pl
 
-from housing import gate
-from housing.config import GateParams
-from housing.gate import Comparison, Contest
+from housing.domain import gate
+from housing.domain.config import GateParams
+from housing.domain.gate import Comparison, Contest
 
 ROWS = 4000
 CELLS = 900

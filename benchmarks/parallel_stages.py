@@ -21,7 +21,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from housing.pipeline import graph, lockfile, run
+from housing.engine import graph
+from housing.engine.execution import lockfile, stage_run
 
 STAGES = 16
 SECONDS = 2.0
@@ -60,7 +61,7 @@ def ours(root: Path, stage: str) -> int:
     code = 1
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            code = 0 if run.reproduce(root, stage).verdict == "ran" else 2
+            code = 0 if stage_run.reproduce(root, stage).verdict == "ran" else 2
     finally:
         os._exit(code)
 
@@ -68,7 +69,7 @@ def ours(root: Path, stage: str) -> int:
 WAYS = {
     "dvc repro -s": shell("repro", "--single-item"),
     "dvc --wait-for-lock repro -s": shell("--wait-for-lock", "repro", "--single-item"),
-    "housing.pipeline": ours,
+    "housing.engine.execution": ours,
 }
 
 

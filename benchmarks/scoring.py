@@ -22,8 +22,8 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from housing.config import load_params
-from housing.scoring import ServedModel, score
+from housing.domain.config import load_params
+from housing.domain.scoring import ServedModel, score
 
 ROOT = Path(__file__).parent.parent
 CHUNK = 500_000

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from airflow.sdk import DAG
 
-from housing.airflow.assets import alias_asset, folder_asset
-from housing.airflow.batch import FindFilesOperator, ScoreFileOperator
-from housing.config import load_params
+from housing.domain.config import load_params
+from housing.engine.airflow.assets import alias_asset, folder_asset
+from housing.orchestration.scoring_tasks import FindFilesOperator, ScoreFileOperator
 from housing.settings import load_settings
 
 settings = load_settings()

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG
 
-from housing.airflow.assets import alias_asset
-from housing.airflow.champion import CompareOperator, SetChampionOperator
-from housing.config import load_params
+from housing.domain.config import load_params
+from housing.engine.airflow.assets import alias_asset
+from housing.orchestration.champion_tasks import CompareOperator, SetChampionOperator
 from housing.settings import load_settings
 
 settings = load_settings()

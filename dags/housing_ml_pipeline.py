@@ -11,15 +11,15 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable
 from airflow.sdk.definitions.param import ParamsDict
 
-from housing.airflow.assets import alias_asset, folder_asset
-from housing.airflow.dashboard import DashboardOperator
-from housing.airflow.ending import FailureAlertOperator, SummaryOperator
-from housing.airflow.gate import PromoteOperator, ValidateModelOperator
-from housing.airflow.notify import CHANNELS, NotifyOperator
-from housing.airflow.render import render
-from housing.airflow.steering import form
-from housing.config import load_params
-from housing.pipeline import graph
+from housing.domain.config import load_params
+from housing.engine import graph
+from housing.engine.airflow.assets import alias_asset, folder_asset
+from housing.engine.airflow.run_options import form
+from housing.engine.airflow.task_group import render
+from housing.orchestration.dashboard_task import DashboardOperator
+from housing.orchestration.finish_tasks import FailureAlertOperator, SummaryOperator
+from housing.orchestration.gate_tasks import PromoteOperator, ValidateModelOperator
+from housing.orchestration.notify_tasks import CHANNELS, NotifyOperator
 from housing.settings import load_settings
 
 settings = load_settings()

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG, Param
 
-from housing.airflow.assets import alias_asset
-from housing.airflow.champion import RollbackOperator
-from housing.config import load_params
+from housing.domain.config import load_params
+from housing.engine.airflow.assets import alias_asset
+from housing.orchestration.champion_tasks import RollbackOperator
 from housing.settings import load_settings
 
 settings = load_settings()

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from housing.gate import Check, Verdict
+    from housing.domain.gate import Check, Verdict
 
 LOG_LINES = 15
 """Lines that a message quotes of a failed task's log."""

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from housing.config import Params, load_params
+from housing.domain.config import Params, load_params
+from housing.engine.files import write_whole
 from housing.errors import HousingError
-from housing.files import write_whole
 from housing.root import dvc_root
 
 _log = logging.getLogger(__name__)

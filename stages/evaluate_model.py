@@ -1,4 +1,4 @@
-"""Picks a candidate by validation and scores it once on test: see ``housing.evaluation``."""
+"""Picks a candidate by validation and scores it once on test: see ``housing.domain.evaluation``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import polars as pl
 
-from housing.config import Params
+from housing.domain.config import Params
+from housing.domain.evaluation import Subject, evaluate, pick_candidate
+from housing.domain.features import Transform
+from housing.domain.model import Model
+from housing.domain.tables import SIDES, read_table
 from housing.errors import ModelError
-from housing.evaluation import Subject, evaluate, pick_candidate
-from housing.features import Transform
-from housing.model import Model
 from housing.stage import run, say
-from housing.tables import SIDES, read_table
 
 FEATURES = Path("data/features")
 MODELS = Path("models")

@@ -1,4 +1,4 @@
-"""Splits the rows and turns them into features: see ``housing.split`` and ``housing.features``."""
+"""Splits the rows and turns them into features: see ``housing.domain.split`` and ``housing.domain.features``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import polars as pl
 
-from housing.config import Params
+from housing.domain.config import Params
+from housing.domain.features import Transform, label
+from housing.domain.split import row_ids, sides
+from housing.domain.tables import SIDES
 from housing.errors import DataError
-from housing.features import Transform, label
-from housing.split import row_ids, sides
 from housing.stage import run, say
-from housing.tables import SIDES
 
 HOUSES = Path("data/interim/houses.parquet")
 FEATURES = Path("data/features")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from housing import stage
-from housing.config import Params
-from housing.data.account import account
-from housing.data.ingest import Outputs, ingest
+from housing.domain.config import Params
+from housing.domain.data.account import account
+from housing.domain.data.ingest import Outputs, ingest
 
 OUTPUTS = Outputs(
     table=Path("data/interim/houses.parquet"),

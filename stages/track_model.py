@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from housing.config import Params
+from housing.domain.config import Params
+from housing.mlops.tracking.tracked_run import track
 from housing.settings import load_settings
 from housing.stage import note_links, run, say
-from housing.tracking.run import track
 
 
 def body(params: Params) -> None:

@@ -1,4 +1,4 @@
-"""Trains one candidate: see ``housing.model``."""
+"""Trains one candidate: see ``housing.domain.model``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from housing.config import Params
+from housing.domain.config import Params
+from housing.domain.metrics import regression_metrics
+from housing.domain.model import train
+from housing.domain.tables import read_table
 from housing.errors import ConfigError
-from housing.metrics import regression_metrics
-from housing.model import train
 from housing.stage import run, say
-from housing.tables import read_table
 
 FEATURES = Path("data/features")
 MODELS = Path("models")

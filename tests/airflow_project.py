@@ -21,10 +21,10 @@ DAG = """
 from datetime import UTC, datetime
 from pathlib import Path
 from airflow.sdk import DAG
-from housing.airflow.ending import FailureAlertOperator, SummaryOperator
-from housing.airflow.render import render
-from housing.airflow.steering import form
-from housing.pipeline import graph
+from housing.orchestration.finish_tasks import FailureAlertOperator, SummaryOperator
+from housing.engine.airflow.task_group import render
+from housing.engine.airflow.run_options import form
+from housing.engine.execution import graph
 
 root = Path(__file__).parent
 stages = graph.load(root)

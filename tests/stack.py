@@ -21,8 +21,8 @@ from typing import Any
 
 import httpx
 
-from housing.airflow.names import task_id_of
-from housing.pipeline import graph
+from housing.engine import graph
+from housing.engine.airflow.task_ids import task_id_of
 from scripts.run_once import AirflowApi
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,15 +12,15 @@ import numpy as np
 import polars as pl
 import yaml
 
-from housing.config import CandidateParams, Params, load_params, parse_params
-from housing.data.quality import describe
-from housing.features import Transform, label
-from housing.metrics import conformal_halfwidth, interval_coverage, regression_metrics
-from housing.model import Model, train
+from housing.domain.config import CandidateParams, Params, load_params, parse_params
+from housing.domain.data.quality import describe
+from housing.domain.features import Transform, label
+from housing.domain.metrics import conformal_halfwidth, interval_coverage, regression_metrics
+from housing.domain.model import Model, train
+from housing.domain.split import row_ids, sides
+from housing.domain.tables import Table
+from housing.mlops.tracking.result import file_md5
 from housing.settings import Settings, load_settings
-from housing.split import row_ids, sides
-from housing.tables import Table
-from housing.tracking.result import file_md5
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = {

@@ -7,9 +7,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from housing import registry
-from housing.airflow.batch import ScoreFileOperator
-from housing.batch import INBOX, OUTBOX
+from housing.mlops import registry
+from housing.mlops.batch_scoring import INBOX, OUTBOX
+from housing.orchestration.scoring_tasks import ScoreFileOperator
 from tests.airflow_project import run_beside
 from tests.synthetic import Workspace, houses, make_params, under_model
 
@@ -17,7 +17,7 @@ DAG = """
 from datetime import UTC, datetime
 from pathlib import Path
 from airflow.sdk import DAG
-from housing.airflow.batch import FindFilesOperator, ScoreFileOperator
+from housing.orchestration.scoring_tasks import FindFilesOperator, ScoreFileOperator
 
 root = str(Path(__file__).parent)
 with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None):

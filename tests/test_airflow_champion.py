@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from housing import registry
-from housing.batch import INBOX, OUTBOX
+from housing.mlops import registry
+from housing.mlops.batch_scoring import INBOX, OUTBOX
 from tests.airflow_project import run_beside
 from tests.synthetic import Workspace, houses, make_params, under_model
 
@@ -16,9 +16,9 @@ DAG = """
 from datetime import UTC, datetime
 from pathlib import Path
 from airflow.sdk import DAG, task
-from housing.airflow.assets import alias_asset
-from housing.airflow.batch import FindFilesOperator, ScoreFileOperator
-from housing.airflow.champion import CompareOperator, RollbackOperator, SetChampionOperator
+from housing.engine.airflow.assets import alias_asset
+from housing.orchestration.scoring_tasks import FindFilesOperator, ScoreFileOperator
+from housing.orchestration.champion_tasks import CompareOperator, RollbackOperator, SetChampionOperator
 
 root = str(Path(__file__).parent)
 champion = alias_asset("tiny", "person-price", "champion")

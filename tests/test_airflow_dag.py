@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from zc.lockfile import LockFile
 
-from housing.pipeline import graph
+from housing.engine import graph
 from tests.airflow_project import Project
 
 HERE = Path(__file__).parent

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.triggers.base import TriggerEvent
 
-from housing.airflow.folder import FolderTrigger
+from housing.engine.airflow.folder_trigger import FolderTrigger
 
 
 class Store:
@@ -100,5 +100,5 @@ def test_a_folder_that_is_not_there_yet_is_no_error(tmp_path: Path) -> None:
 
 def test_the_triggerer_can_make_it_again() -> None:
     path, arguments = FolderTrigger("/landing", seconds=2.0).serialize()
-    assert path == "housing.airflow.folder.FolderTrigger"
+    assert path == "housing.engine.airflow.folder_trigger.FolderTrigger"
     assert FolderTrigger(**arguments).serialize() == (path, arguments)

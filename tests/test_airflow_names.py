@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from housing.airflow.assets import asset_of, path_of
-from housing.airflow.links import stage_address, web_address
-from housing.airflow.names import LIMIT, stage_of, task_id_of
+from housing.engine.airflow.assets import asset_of, path_of
+from housing.engine.airflow.links import stage_address, web_address
+from housing.engine.airflow.task_ids import LIMIT, stage_of, task_id_of
 from housing.errors import GraphError
 from housing.settings import load_settings
 

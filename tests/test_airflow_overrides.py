@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from housing.airflow.workspace import Workspace, override
-from housing.config import load_params
+from housing.domain.config import load_params
+from housing.engine import graph
+from housing.engine.airflow.workspace import Workspace, override
 from housing.errors import ConfigError
-from housing.pipeline import graph
 from tests.airflow_project import Project
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"

@@ -5,8 +5,8 @@ from airflow.sdk.exceptions import ParamValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from housing.airflow.selection import ALL, NONE, Scope, choices, last, members, select
-from housing.airflow.steering import Steering, form
+from housing.engine.airflow.run_options import Steering, form
+from housing.engine.graph.selection import ALL, NONE, Scope, choices, last, members, select
 from housing.errors import ConfigError
 
 CHAIN = {

@@ -9,13 +9,13 @@ import pytest
 from mlflow.entities import Run
 from typer.testing import CliRunner
 
-from housing import registry
-from housing.batch import INBOX, outputs, predict, track, waiting
 from housing.cli import app
+from housing.domain.scoring import Scores
 from housing.errors import ConfigError, RegistryError
-from housing.registry.serve import holder, serving
-from housing.scoring import Scores
-from housing.tracking.client import connected
+from housing.mlops import registry
+from housing.mlops.batch_scoring import INBOX, outputs, predict, track, waiting
+from housing.mlops.registry.download import holder, serving
+from housing.mlops.tracking.connection import connected
 from tests.synthetic import Workspace, houses, make_params, under_model
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from housing.pipeline import lockfile, run
+from housing.engine.execution import lockfile, stage_run
 from tests.conftest import MakeRepo
 from tests.test_pipeline_kill import in_child, wait_until
 
@@ -42,7 +42,7 @@ def start(root: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_it_waits_for_a_stage_that_a_task_runs(root: Path) -> None:
-    task = in_child(lambda: run.reproduce(root, "slow"))
+    task = in_child(lambda: stage_run.reproduce(root, "slow"))
     wait_until((root / "began").exists)
     person = start(root, "after", "--json")
     assert person.stderr is not None

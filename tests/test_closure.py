@@ -10,7 +10,7 @@ from pathlib import Path
 import grimp
 import pytest
 
-from housing.pipeline import graph
+from housing.engine import graph
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = grimp.build_graph("housing", exclude_type_checking_imports=True, cache_dir=None)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from housing.config import load_params, parse_params
+from housing.domain.config import load_params, parse_params
 from housing.errors import ConfigError
 from housing.settings import Settings, load_settings
 

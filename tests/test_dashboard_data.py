@@ -12,19 +12,19 @@ import polars as pl
 import pytest
 
 from housing.cli.app import app
-from housing.config import Params, load_params
 from housing.dashboard.data import collect
-from housing.dashboard.drift import LIMIT, drift
 from housing.dashboard.history import record_runs
 from housing.dashboard.model import DashboardData, Region
 from housing.dashboard.points import deciles
 from housing.dashboard.update import update
-from housing.data.quality import describe
-from housing.gate import Check, Verdict
-from housing.registry.journal import Entry, close_entry, journal_id, open_entry
+from housing.domain.config import Params, load_params
+from housing.domain.data.quality import describe
+from housing.domain.drift import LIMIT, drift
+from housing.domain.gate import Check, Verdict
+from housing.mlops.registry.journal import Entry, close_entry, journal_id, open_entry
+from housing.mlops.tracking.connection import connected
+from housing.mlops.tracking.tracked_run import experiment_id
 from housing.settings import Settings
-from housing.tracking.client import connected
-from housing.tracking.run import experiment_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -31,7 +31,7 @@ from housing.dashboard.model import (
     StageBar,
 )
 from housing.dashboard.page import render
-from housing.gate import Check, Verdict
+from housing.domain.gate import Check, Verdict
 from tests.browser import CHROMIUM, DRIVER, chromium, show
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

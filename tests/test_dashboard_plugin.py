@@ -42,7 +42,7 @@ def test_page_is_served_to_people_who_are_logged_in(tmp_path: Path) -> None:
 def test_plugin_loads_nothing_heavy(tmp_path: Path) -> None:
     script = (
         "import json, sys, airflow.plugins_manager; before = set(sys.modules);"
-        "import housing.airflow.plugin; print(json.dumps(sorted(set(sys.modules) - before)))"
+        "import housing.orchestration.plugin; print(json.dumps(sorted(set(sys.modules) - before)))"
     )
     loaded = json.loads(run(tmp_path, "-c", script))
     assert [name for name in loaded if name.startswith(tuple(HEAVY))] == []

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from housing.config import Column, CsvParams
-from housing.data import csv_file
-from housing.data.landing import open_delivery
-from housing.data.schema import RowSchema
+from housing.domain.config import Column, CsvParams
+from housing.domain.data import csv_file
+from housing.domain.data.landing import open_delivery
+from housing.domain.data.schema import RowSchema
 from housing.errors import DataError
 
 LINES = b"a,note,b\n" + b"1,x,2\n" * 98 + b'3,"5 rooms,4\n' + b"5,y,6\n" * 500

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 import yaml
 
-from housing.config import Params, parse_params
-from housing.data.deliver import Delivery, deliver
-from housing.data.landing import list_landing
+from housing.domain.config import Params, parse_params
+from housing.domain.data.deliver import Delivery, deliver
+from housing.domain.data.landing import list_landing
 from housing.errors import DataError
 
 ROOT = Path(__file__).parents[1]

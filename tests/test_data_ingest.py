@@ -12,8 +12,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from housing.config import Params, parse_params
-from housing.data.ingest import Outputs, check_accounts, ingest
+from housing.domain.config import Params, parse_params
+from housing.domain.data.ingest import Outputs, check_accounts, ingest
 from housing.errors import DataError
 
 ROOT = Path(__file__).parents[1]

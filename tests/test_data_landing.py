@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from housing.config import CsvParams
-from housing.data.landing import list_landing, open_delivery
+from housing.domain.config import CsvParams
+from housing.domain.data.landing import list_landing, open_delivery
 from housing.errors import DataError
 
 ROWS = [("1", "x"), ("2", "y")]

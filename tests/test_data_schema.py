@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from housing.config import Column
-from housing.data.schema import RowSchema
+from housing.domain.config import Column
+from housing.domain.data.schema import RowSchema
 
 FLOAT = Column(type="float", min=0, max=20)
 INT = Column(type="int", min=1)

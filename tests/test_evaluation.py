@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from housing.config import CandidateParams, Params, load_params
-from housing.evaluation import PLOT_POINTS, Evaluation, Subject, evaluate, pick_candidate
-from housing.metrics import METRICS, regression_metrics
-from housing.model import train
-from housing.tables import LATITUDE, LONGITUDE, ROW, TARGET, Table
+from housing.domain.config import CandidateParams, Params, load_params
+from housing.domain.evaluation import PLOT_POINTS, Evaluation, Subject, evaluate, pick_candidate
+from housing.domain.metrics import METRICS, regression_metrics
+from housing.domain.model import train
+from housing.domain.tables import LATITUDE, LONGITUDE, ROW, TARGET, Table
 
 ROOT = Path(__file__).parents[1]
 PLACES = {"north": (40.0, -120.0), "south": (33.0, -117.0)}

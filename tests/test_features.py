@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from housing.config import Params, load_params, parse_params
+from housing.domain.config import Params, load_params, parse_params
+from housing.domain.features import EARTH_RADIUS, Transform, distance, label
+from housing.domain.tables import LATITUDE, LONGITUDE, ROW, TARGET, Table, read_table
 from housing.errors import ConfigError, DataError
-from housing.features import EARTH_RADIUS, Transform, distance, label
-from housing.tables import LATITUDE, LONGITUDE, ROW, TARGET, Table, read_table
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT / "data" / "landing" / "california_housing.csv"

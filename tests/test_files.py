@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from housing import stage
-from housing.files import replacing, write_whole
+from housing.engine.files import replacing, write_whole
 
 
 @contextmanager

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from housing import gate
-from housing.config import GateParams
-from housing.gate import Check, Comparison, SliceLoss, Verdict
+from housing.domain import gate
+from housing.domain.config import GateParams
+from housing.domain.gate import Check, Comparison, SliceLoss, Verdict
 
 LIMITS = GateParams(min_r2=0.75, max_rmse=50_000, max_regression=400)
 PLACES = {"south": (34.0, -118.0), "north": (38.0, -118.0)}

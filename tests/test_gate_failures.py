@@ -16,17 +16,17 @@ import polars as pl
 import pytest
 from mlflow import MlflowClient
 
-from housing.config import Params
+from housing.domain.config import Params
+from housing.domain.gate import Check, Verdict
 from housing.errors import EvidenceError, RegistryError, RunNotFoundError
-from housing.gate import Check, Verdict
-from housing.registry import aliases, promote, rollback, validate, versions
-from housing.registry.journal import Entry, journal_id, open_entry
-from housing.registry.promote import summary
-from housing.registry.store import VERDICT
-from housing.tracking.client import connected
-from housing.tracking.result import PREDICTIONS, REPORT, TRANSFORM, file_md5
-from housing.tracking.rows import SEEN_ROWS
-from housing.tracking.run import COMPLETE, HASH, MODEL_ID, ROWS
+from housing.mlops.registry import aliases, promote, rollback, validate, versions
+from housing.mlops.registry.client import VERDICT
+from housing.mlops.registry.journal import Entry, journal_id, open_entry
+from housing.mlops.registry.promote import summary
+from housing.mlops.tracking.connection import connected
+from housing.mlops.tracking.logged_rows import SEEN_ROWS
+from housing.mlops.tracking.result import PREDICTIONS, REPORT, TRANSFORM, file_md5
+from housing.mlops.tracking.tracked_run import COMPLETE, HASH, MODEL_ID, ROWS
 from tests.synthetic import Workspace, houses, under_model
 
 OLD, NEW = 1000.0, 2000.0

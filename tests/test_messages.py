@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from housing.gate import Check, Verdict
+from housing.domain.gate import Check, Verdict
 from housing.messages import LOG_LINES, Message, failure, format_metric, promotion, rejection
 
 LINKS = {"Airflow run": "http://airflow/run", "MLflow run": ""}

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from housing.config import EvaluateParams
-from housing.errors import DataError
-from housing.metrics import (
+from housing.domain.config import EvaluateParams
+from housing.domain.metrics import (
     METRICS,
     Interval,
     Metric,
@@ -24,6 +23,7 @@ from housing.metrics import (
     interval_coverage,
     regression_metrics,
 )
+from housing.errors import DataError
 
 SETTINGS = EvaluateParams(confidence=0.9, resamples=200, coverage=0.9)
 PRICES = arrays(np.float64, 30, elements=st.floats(1e4, 1e6), unique=True)
@@ -123,8 +123,8 @@ def test_intervals_hold_the_metric_and_repeat(actual: Numbers, seed: int) -> Non
 def test_intervals_are_the_same_on_every_kind_of_processor() -> None:
     script = (
         "import numpy as np\n"
-        "from housing.config import EvaluateParams\n"
-        "from housing.metrics import bootstrap_intervals\n"
+        "from housing.domain.config import EvaluateParams\n"
+        "from housing.domain.metrics import bootstrap_intervals\n"
         "prices = np.random.default_rng(1).uniform(1e4, 5e5, (2, 3000))\n"
         "settings = EvaluateParams(confidence=0.9, resamples=200, coverage=0.9)\n"
         "groups = np.arange(3000) // 3\n"

@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from housing.config import CandidateParams
+from housing.domain.config import CandidateParams
+from housing.domain.metrics import regression_metrics
+from housing.domain.model import Model, Training, train
+from housing.domain.tables import ROW, TARGET, Table
 from housing.errors import ModelError
-from housing.metrics import regression_metrics
-from housing.model import Model, Training, train
-from housing.tables import ROW, TARGET, Table
 
 TREES = CandidateParams(
     booster="gbtree",

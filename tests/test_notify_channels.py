@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from housing.airflow import mail, slack
 from housing.errors import NotificationError
 from housing.messages import Message
+from housing.orchestration import mail, slack
 from tests.fake_channels import (
     MAIL_SECRET,
     SECRET,

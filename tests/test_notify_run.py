@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from airflow.sdk import DAG, Param, task
 from airflow.sdk.exceptions import AirflowSkipException
-from housing.airflow import xcoms
-from housing.airflow.ending import FailureAlertOperator
-from housing.airflow.notify import NotifyOperator
+from housing.orchestration import xcoms
+from housing.orchestration.finish_tasks import FailureAlertOperator
+from housing.orchestration.notify_tasks import NotifyOperator
 
 VERDICT = {
     "result": "0123456789abcdef", "run_id": "run7", "alias": "staging", "against": "3",

@@ -7,8 +7,8 @@ from textwrap import dedent
 import pytest
 from dvc.cli import main as dvc
 
+from housing.engine import graph
 from housing.errors import GraphError
-from housing.pipeline import graph
 from tests.conftest import MakeRepo
 
 OUTS = "outs: [{{path: {}, md5: aaaaaaaabbbbbbbbccccccccdddddddd}}]\n"

@@ -8,8 +8,8 @@ from textwrap import dedent
 
 import pytest
 
+from housing.engine.execution import lockfile, stage_run
 from housing.errors import InputsChangedError, StageFailedError
-from housing.pipeline import lockfile, run
 from tests.conftest import MakeRepo
 from tests.test_pipeline_run import status
 
@@ -62,14 +62,14 @@ def test_the_command_runs_again_on_what_changed_meanwhile(
     change, told = CHANGES[case]
     once(root, change)
     with caplog.at_level(logging.INFO):
-        record = run.reproduce(root, "work", force=force)
+        record = stage_run.reproduce(root, "work", force=force)
     assert record.verdict == "ran"
     assert f"stage work: {told}" in caplog.text
     assert (root / "out.txt").read_text() == "".join(
         path.read_text()
         for path in (root / "in.txt", *sorted((root / "folder").iterdir()), root / "params.yaml")
     )
-    assert run.reproduce(root, "work").verdict == "unchanged"
+    assert stage_run.reproduce(root, "work").verdict == "unchanged"
     assert "up to date" in status(root)
 
 
@@ -77,24 +77,24 @@ def test_the_command_runs_again_on_what_changed_meanwhile(
 def test_neither_lock_nor_run_cache_keeps_a_result_of_other_inputs(
     case: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "ATTEMPTS", 1)
+    monkeypatch.setattr(stage_run, "ATTEMPTS", 1)
     once(root, CHANGES[case][0])
     with pytest.raises(InputsChangedError, match="nothing is saved"):
-        run.reproduce(root, "work")
+        stage_run.reproduce(root, "work")
     assert not lockfile.read(root)
     assert not [path for path in (root / ".dvc/cache/runs").rglob("*") if path.is_file()]
-    assert run.reproduce(root, "work").verdict == "ran"
+    assert stage_run.reproduce(root, "work").verdict == "ran"
     assert (root / "out.txt").read_text().endswith((root / "params.yaml").read_text())
 
 
 def test_a_dep_that_never_rests_fails_the_stage_and_is_named(root: Path) -> None:
-    run.reproduce(root, "work")
+    stage_run.reproduce(root, "work")
     before = lockfile.read(root)
     (root / "in.txt").write_text("second\n")
     (root / "meanwhile.sh").write_text("echo >> in.txt; echo >> runs\n")
     with pytest.raises(InputsChangedError, match=r"dep in\.txt: .* 3 times in a row"):
-        run.reproduce(root, "work")
-    assert (root / "runs").read_text().count("\n") == run.ATTEMPTS
+        stage_run.reproduce(root, "work")
+    assert (root / "runs").read_text().count("\n") == stage_run.ATTEMPTS
     assert lockfile.read(root) == before
     assert "changed" in status(root)
 
@@ -102,7 +102,7 @@ def test_a_dep_that_never_rests_fails_the_stage_and_is_named(root: Path) -> None
 def test_a_dep_that_goes_away_meanwhile_is_missing(root: Path) -> None:
     once(root, "rm in.txt")
     with pytest.raises(StageFailedError, match=r"needs what is not there: in\.txt"):
-        run.reproduce(root, "work")
+        stage_run.reproduce(root, "work")
     assert not lockfile.read(root)
 
 
@@ -111,5 +111,5 @@ def test_what_the_stage_does_not_read_may_change(root: Path) -> None:
         root, "sed -i 's/other: 1/other: 2/' params.yaml; touch in.txt; echo > unread; echo >> runs"
     )
     (root / "code.sh").write_text("cp in.txt out.txt; sh meanwhile.sh")
-    assert run.reproduce(root, "work").verdict == "ran"
+    assert stage_run.reproduce(root, "work").verdict == "ran"
     assert (root / "runs").read_text() == "\n"

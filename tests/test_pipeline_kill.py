@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
+from housing.engine.execution import lockfile, stage_run
 from housing.errors import StageFailedError
-from housing.pipeline import lockfile, run
 from tests.conftest import MakeRepo
 
 # Half an out, children in sessions of their own, some of them deaf to TERM: all have to go.
@@ -91,9 +91,9 @@ def gone(pid: int) -> bool:
 def heals(root: Path) -> None:
     """The next try works, and what it saves is whole."""
     (root / "quick").touch()
-    assert run.reproduce(root, "work").verdict in ("ran", "restored")
+    assert stage_run.reproduce(root, "work").verdict in ("ran", "restored")
     assert (root / "out.txt").read_bytes() == (root / "in.txt").read_bytes()
-    assert run.reproduce(root, "work").verdict == "unchanged"
+    assert stage_run.reproduce(root, "work").verdict == "unchanged"
     is_sound(root)
 
 
@@ -121,7 +121,7 @@ def family(worker: int) -> dict[str, int]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
 @pytest.mark.parametrize("victim", ["worker", "outer", "inner", "command", "group"])
 def test_killed_while_the_command_runs(victim: str, number: signal.Signals, root: Path) -> None:
-    worker = in_child(lambda: run.reproduce(root, "work"))
+    worker = in_child(lambda: stage_run.reproduce(root, "work"))
     wait_until(lambda: (root / "started").exists() and len(pids(root)) == 3)
     everybody = [*family(worker).values(), *pids(root)]
     if victim == "group":
@@ -137,7 +137,7 @@ def test_killed_while_the_command_runs(victim: str, number: signal.Signals, root
 
 
 def test_a_task_that_is_told_to_stop_leaves_nothing_behind(root: Path) -> None:
-    stage = run.StageRun(root, "work")
+    stage = stage_run.StageRun(root, "work")
 
     def body() -> None:
         signal.signal(signal.SIGTERM, lambda *_: stage.kill())
@@ -153,7 +153,7 @@ def test_a_task_that_is_told_to_stop_leaves_nothing_behind(root: Path) -> None:
 
 
 def test_a_task_that_waits_can_be_told_to_stop(root: Path) -> None:
-    stage = run.StageRun(root, "work")
+    stage = stage_run.StageRun(root, "work")
 
     def body() -> None:
         signal.signal(signal.SIGTERM, lambda *_: stage.kill())
@@ -161,7 +161,7 @@ def test_a_task_that_waits_can_be_told_to_stop(root: Path) -> None:
         stage.reproduce()
 
     (root / "quick").touch()
-    run.reproduce(root, "other")
+    stage_run.reproduce(root, "other")
     with (root / ".dvc/tmp/lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         worker = in_child(body)
@@ -183,7 +183,7 @@ def test_a_timeout_raised_into_the_wait_ends_the_command(root: Path) -> None:
     before = signal.signal(signal.SIGALRM, expire)
     try:
         with pytest.raises(TimeoutRaisedError):
-            run.reproduce(root, "work")
+            stage_run.reproduce(root, "work")
     finally:
         signal.signal(signal.SIGALRM, before)
     assert all(map(gone, pids(root)))
@@ -199,11 +199,11 @@ def test_a_retry_waits_until_nothing_is_left_of_a_killed_try(root: Path) -> None
             while true; do echo half > out.txt; date +%s.%N > first; sleep 0.05; done
         """)
     )
-    worker = in_child(lambda: run.reproduce(root, "work"))
+    worker = in_child(lambda: stage_run.reproduce(root, "work"))
     wait_until((root / "started").exists)
     (root / "quick").touch()
     os.kill(worker, signal.SIGKILL)
-    assert run.reproduce(root, "work").verdict == "ran"
+    assert stage_run.reproduce(root, "work").verdict == "ran"
     os.waitpid(worker, 0)
     assert float((root / "second").read_text()) > float((root / "first").read_text())
     assert (root / "out.txt").read_text() == "whole\n"
@@ -234,7 +234,7 @@ def reproduce_and(root: Path, act: Callable[[int], object]) -> int:
 
     def body() -> None:
         at_write(root, act)
-        run.reproduce(root, "work")
+        stage_run.reproduce(root, "work")
 
     (root / "made").unlink(missing_ok=True)
     return os.waitstatus_to_exitcode(os.waitpid(in_child(body), 0)[1])
@@ -242,7 +242,7 @@ def reproduce_and(root: Path, act: Callable[[int], object]) -> int:
 
 def test_killed_at_every_write_of_saving(root: Path) -> None:
     (root / "work.sh").write_text("cp in.txt out.txt; touch made\n")
-    run.reproduce(root, "other")
+    stage_run.reproduce(root, "other")
     other = lockfile.read(root)["other"]
     (root / "made").unlink(missing_ok=True)
     at, killed = 0, -signal.SIGKILL
@@ -254,10 +254,10 @@ def test_killed_at_every_write_of_saving(root: Path) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         killed = reproduce_and(root, die)
-        run.reproduce(root, "work")
+        stage_run.reproduce(root, "work")
         assert (root / "out.txt").read_text() == f"{at}\n"
         assert lockfile.read(root)["other"] == other
-        assert run.reproduce(root, "work").verdict == "unchanged"
+        assert stage_run.reproduce(root, "work").verdict == "unchanged"
         is_sound(root)
         at += 5  # of some 50 places; every change of the code meets others
     assert killed == 0
@@ -266,7 +266,7 @@ def test_killed_at_every_write_of_saving(root: Path) -> None:
 
 def test_told_to_stop_while_saving_the_result_is_kept(root: Path) -> None:
     (root / "work.sh").write_text("cp in.txt out.txt; touch made\n")
-    stage = run.StageRun(root, "work")
+    stage = stage_run.StageRun(root, "work")
 
     def body() -> None:
         signal.signal(signal.SIGTERM, lambda *_: stage.kill())
@@ -274,5 +274,5 @@ def test_told_to_stop_while_saving_the_result_is_kept(root: Path) -> None:
         assert stage.reproduce().verdict == "ran"
 
     assert os.waitstatus_to_exitcode(os.waitpid(in_child(body), 0)[1]) == 0
-    assert run.reproduce(root, "work").verdict == "unchanged"
+    assert stage_run.reproduce(root, "work").verdict == "unchanged"
     is_sound(root)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from housing.engine import graph
+from housing.engine.execution import lockfile, stage_run
 from housing.errors import GraphError
-from housing.pipeline import graph, lockfile, run
 from tests.conftest import MakeRepo
 
 DVC_YAML = "stages:\n  copy: {cmd: cp in.txt out.txt, deps: [in.txt], outs: [out.txt]}\n"
@@ -29,7 +30,7 @@ def sh(root: Path, *commands: str, code: int = 0) -> None:
 
 
 def commit(root: Path, message: str) -> None:
-    run.reproduce(root, "copy")
+    stage_run.reproduce(root, "copy")
     sh(root, "git add .", f"git commit -qm {message}")
 
 
@@ -52,7 +53,7 @@ def test_the_way_out_of_a_merge_works_as_it_is_typed(merged: Path) -> None:
     for read in (
         lambda: lockfile.read(merged),
         lambda: lockfile.check(merged, ["dvc.yaml"]),
-        lambda: run.reproduce(merged, "copy"),
+        lambda: stage_run.reproduce(merged, "copy"),
     ):
         with pytest.raises(GraphError) as error:
             read()
@@ -60,13 +61,13 @@ def test_the_way_out_of_a_merge_works_as_it_is_typed(merged: Path) -> None:
     assert graph.load(merged).names == ("copy",), "what ran does not shape the graph"
     command, _, rest = error.value.hint.partition(";")
     sh(merged, command)
-    assert run.reproduce(merged, "copy").verdict == "unchanged"
+    assert stage_run.reproduce(merged, "copy").verdict == "unchanged"
     assert (merged / "out.txt").read_text() == "side\n"
     # The same where somebody committed the markers.
     sh(merged, "git add .", "git commit -qm merged")
     (merged / "dvc.lock").write_text("<<<<<<< HEAD\n=======\n>>>>>>> side\n")
     sh(merged, rest.partition(": ")[2])
-    assert run.reproduce(merged, "copy").verdict == "unchanged"
+    assert stage_run.reproduce(merged, "copy").verdict == "unchanged"
 
 
 def test_a_damaged_lock_is_the_same_error_for_a_stage(make_repo: MakeRepo) -> None:
@@ -75,9 +76,9 @@ def test_a_damaged_lock_is_the_same_error_for_a_stage(make_repo: MakeRepo) -> No
     for text in ("stages: [", "stages: {copy: {oust: 1}}\n", "schema: '9'\n"):
         (root / "dvc.lock").write_text(text)
         with pytest.raises(GraphError, match=r"dvc\.lock cannot be read") as error:
-            run.reproduce(root, "copy")
+            stage_run.reproduce(root, "copy")
     sh(root, error.value.hint)
-    assert run.reproduce(root, "copy").verdict == "unchanged"
+    assert stage_run.reproduce(root, "copy").verdict == "unchanged"
 
 
 def test_every_broken_lock_is_named(make_repo: MakeRepo) -> None:

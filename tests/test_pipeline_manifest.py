@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from zc.lockfile import LockFile
 
+from housing.engine import graph
+from housing.engine.graph import manifest
 from housing.errors import GraphError, StageBusyError
-from housing.pipeline import graph, manifest
 from tests.conftest import MakeRepo
 
 FILES = {
@@ -294,7 +295,7 @@ def test_folders_that_come_one_by_one_are_left_to_dvc_in_the_end(root: Path) -> 
 UNREADABLE = """
 import sys
 from pathlib import Path
-from housing.pipeline import graph, manifest
+from housing.engine.execution import graph, manifest
 print(" ".join(graph.load(Path(sys.argv[1])).names), manifest.read(Path(sys.argv[1])) is not None)
 """
 
@@ -353,7 +354,7 @@ def test_a_source_that_changed_just_now_is_not_trusted(root: Path) -> None:
 
 def test_a_valid_manifest_is_read_without_dvc_and_from_anywhere(root: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from housing.pipeline import graph;"
+        "import sys; from pathlib import Path; from housing.engine import graph;"
         f"print(len(graph.load(Path({str(root)!r})).stages));"
         "print([name for name in sys.modules if name.partition('.')[0] in"
         " ('dvc', 'networkx', 'pydantic', 'yaml')])"

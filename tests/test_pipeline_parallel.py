@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from housing.pipeline import graph, lockfile, run
+from housing.engine import graph
+from housing.engine.execution import lockfile, stage_run
 from tests.conftest import MakeRepo
 
 STAGES = 16
@@ -44,7 +45,7 @@ def times(root: Path, name: str) -> list[float]:
 
 def reproduces(root: Path, stage: str, verdict: str) -> Callable[[], None]:
     def body() -> None:
-        record = run.reproduce(root, stage)
+        record = stage_run.reproduce(root, stage)
         assert record.verdict == verdict, record
 
     return body
@@ -77,7 +78,7 @@ def test_independent_stages_run_at_the_same_time_and_lose_nothing(root: Path) ->
 
 
 def test_the_same_stage_never_runs_twice_at_once(root: Path) -> None:
-    bodies: list[Callable[[], object]] = [lambda: run.reproduce(root, "s0", force=True)] * 4
+    bodies: list[Callable[[], object]] = [lambda: stage_run.reproduce(root, "s0", force=True)] * 4
     assert all_at_once(bodies) == [0] * 4
     spans = times(root, "s0")
     assert len(spans) == 8
@@ -95,15 +96,15 @@ def test_a_stage_waits_for_one_that_it_reads_from(make_repo: MakeRepo) -> None:
             " deps: [up.txt], outs: [down.txt]}\n",
         }
     )
-    run.reproduce(root, "up")
-    run.reproduce(root, "down")
+    stage_run.reproduce(root, "up")
+    stage_run.reproduce(root, "down")
     (root / "in.txt").write_text("2\n")
 
     def down() -> None:
         while len(times(root, "up")) == 2:
             time.sleep(0.01)
-        run.reproduce(root, "down")
+        stage_run.reproduce(root, "down")
 
-    assert all_at_once([lambda: run.reproduce(root, "up"), down]) == [0, 0]
+    assert all_at_once([lambda: stage_run.reproduce(root, "up"), down]) == [0, 0]
     assert (root / "down.txt").read_text() == "2\n"
     assert times(root, "down")[-2] >= times(root, "up")[-1]

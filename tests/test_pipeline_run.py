@@ -15,9 +15,9 @@ from textwrap import dedent
 
 import pytest
 
+from housing.engine.execution import lockfile, recovery, stage_run
+from housing.engine.execution.stage_result import Change, StageRecord
 from housing.errors import GraphError, RemoteError, StageBusyError, StageFailedError
-from housing.pipeline import healing, lockfile, run
-from housing.pipeline.record import Change, StageRecord
 from tests.conftest import MakeRepo
 
 FILES = {
@@ -60,20 +60,20 @@ def status(root: Path) -> str:
 
 
 def test_a_stage_runs_once_then_is_unchanged_then_is_restored(root: Path) -> None:
-    first = run.reproduce(root, "copy")
+    first = stage_run.reproduce(root, "copy")
     assert first.verdict == "ran"
     assert first.reasons == (Change("new", "copy"),)
     assert [(out.path, out.md5, out.size, out.changed) for out in first.outs] == [
         ("out.txt", HELLO, 6, True)
     ]
-    second = run.reproduce(root, "copy")
+    second = stage_run.reproduce(root, "copy")
     assert (second.verdict, second.reasons) == ("unchanged", ())
     assert second.saved_seconds > 0
     assert [(out.md5, out.changed) for out in second.outs] == [(HELLO, False)]
     (root / "in.txt").write_text("ho\n")
-    assert run.reproduce(root, "copy").verdict == "ran"
+    assert stage_run.reproduce(root, "copy").verdict == "ran"
     (root / "in.txt").write_text("hello\n")
-    third = run.reproduce(root, "copy")
+    third = stage_run.reproduce(root, "copy")
     assert third.verdict == "restored"
     assert third.saved_seconds > 0
     assert (root / "out.txt").read_text() == "hello\n"
@@ -120,12 +120,12 @@ WHY: dict[str, tuple[Callable[[Path], object], list[Change]]] = {
 def test_the_reasons_are_told_before_the_command_starts(
     case: str, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run.reproduce(root, "copy")
+    stage_run.reproduce(root, "copy")
     change, reasons = WHY[case]
     change(root)
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        record = run.reproduce(root, "copy")
+        record = stage_run.reproduce(root, "copy")
     assert list(record.reasons) == reasons
     assert (record.verdict == "unchanged") == (not reasons)
     lines = [entry.getMessage() for entry in caplog.records]
@@ -136,24 +136,24 @@ def test_the_reasons_are_told_before_the_command_starts(
 
 
 def test_force_runs_an_unchanged_stage(root: Path) -> None:
-    run.reproduce(root, "copy")
-    record = run.reproduce(root, "copy", force=True)
+    stage_run.reproduce(root, "copy")
+    record = stage_run.reproduce(root, "copy", force=True)
     assert (record.verdict, record.reasons) == ("ran", (Change("force", "copy"),))
     assert not record.outs[0].changed
 
 
 def test_a_stage_without_deps_and_outs_always_runs(root: Path) -> None:
-    run.reproduce(root, "always")
-    assert run.reproduce(root, "always").reasons == (Change("always", "always"),)
+    stage_run.reproduce(root, "always")
+    assert stage_run.reproduce(root, "always").reasons == (Change("always", "always"),)
 
 
 def test_several_commands_and_a_folder(root: Path) -> None:
-    run.reproduce(root, "copy")
-    record = run.reproduce(root, "fill")
+    stage_run.reproduce(root, "copy")
+    record = stage_run.reproduce(root, "fill")
     assert record.command == "mkdir -p folder\ncp out.txt folder/a"
     assert (record.outs[0].path, record.outs[0].size) == ("folder", 6)
     assert record.outs[0].md5.endswith(".dir")
-    assert run.reproduce(root, "fill").verdict == "unchanged"
+    assert stage_run.reproduce(root, "fill").verdict == "unchanged"
 
 
 def test_a_stage_of_another_dvc_yaml(root: Path) -> None:
@@ -161,30 +161,30 @@ def test_a_stage_of_another_dvc_yaml(root: Path) -> None:
     (root / "sub" / "dvc.yaml").write_text(
         "stages: {s: {cmd: cp ../in.txt o, deps: [../in.txt], outs: [o]}}\n"
     )
-    record = run.reproduce(root, "sub/dvc.yaml:s")
+    record = stage_run.reproduce(root, "sub/dvc.yaml:s")
     assert (record.verdict, record.outs[0].path) == ("ran", "sub/o")
-    assert run.reproduce(root, "sub/dvc.yaml:s").verdict == "unchanged"
+    assert stage_run.reproduce(root, "sub/dvc.yaml:s").verdict == "unchanged"
 
 
 def test_only_the_stage_itself_is_brought_up_to_date(root: Path) -> None:
-    run.reproduce(root, "copy")
-    run.reproduce(root, "fill")
+    stage_run.reproduce(root, "copy")
+    stage_run.reproduce(root, "fill")
     (root / "in.txt").write_text("ho\n")
-    assert run.reproduce(root, "fill").verdict == "unchanged"
+    assert stage_run.reproduce(root, "fill").verdict == "unchanged"
 
 
 def test_a_frozen_stage_is_left_alone(root: Path) -> None:
-    run.reproduce(root, "copy")
+    stage_run.reproduce(root, "copy")
     text = FILES["dvc.yaml"].replace("params: [size]", "frozen: true\n    params: [size]")
     (root / "dvc.yaml").write_text(text)
     (root / "in.txt").write_text("ho\n")
-    assert run.reproduce(root, "copy").verdict == "unchanged"
+    assert stage_run.reproduce(root, "copy").verdict == "unchanged"
 
 
 def test_a_record_survives_json_and_reads_well(root: Path) -> None:
-    run.reproduce(root, "copy")
+    stage_run.reproduce(root, "copy")
     (root / "in.txt").write_text("ho\n")
-    record = run.reproduce(root, "copy")
+    record = stage_run.reproduce(root, "copy")
     assert StageRecord.from_dict(json.loads(json.dumps(record.to_dict()))) == record
     lines = record.render().splitlines()
     assert lines[0] == "copy: ran"
@@ -200,7 +200,7 @@ def test_a_failing_command_gives_its_lines_and_its_code(
     with pytest.raises(
         StageFailedError, match="stage s ended with exit code 7: echo oops"
     ) as error:
-        run.reproduce(root, "s")
+        stage_run.reproduce(root, "s")
     assert error.value.exit_code == 7
     assert "oops\n" in capfd.readouterr().err
 
@@ -208,7 +208,7 @@ def test_a_failing_command_gives_its_lines_and_its_code(
 def test_a_command_that_died_of_a_signal_says_so(root: Path) -> None:
     stage(root, "{cmd: kill -SEGV $$}")
     with pytest.raises(StageFailedError, match="stage s ended by SIGSEGV") as error:
-        run.reproduce(root, "s")
+        stage_run.reproduce(root, "s")
     assert error.value.exit_code == 128 + signal.SIGSEGV
 
 
@@ -228,13 +228,13 @@ def test_errors_are_told_apart(
 ) -> None:
     stage(root, definition)
     with pytest.raises(error, match=said):
-        run.reproduce(root, "s")
+        stage_run.reproduce(root, "s")
     assert not list((root / ".dvc/tmp/housing/runs").glob("*"))
 
 
 def test_an_unknown_stage_is_no_stage(root: Path) -> None:
     with pytest.raises(GraphError, match="did you mean copy"):
-        run.reproduce(root, "coppy")
+        stage_run.reproduce(root, "coppy")
 
 
 @pytest.mark.parametrize("shell", ["/bin/bash", "/bin/sh", None])
@@ -247,7 +247,7 @@ def test_the_command_sees_the_users_shell_and_nothing_of_ours(
         monkeypatch.delenv("SHELL", raising=False)
     stage(root, "{cmd: env > seen; tr '\\0' ' ' < /proc/$$/cmdline >> seen; pwd >> seen}")
     before = {**os.environ, "DVC_STAGE": "s", "DVC_ROOT": str(root), "PWD": str(root)}
-    run.reproduce(root, "s")
+    stage_run.reproduce(root, "s")
     lines = (root / "seen").read_text().splitlines()
     seen = dict(line.split("=", 1) for line in lines if "=" in line and "env >" not in line)
     changed = {name for name in seen.keys() | before if seen.get(name) != before.get(name)}
@@ -268,7 +268,7 @@ def test_the_command_gets_no_secret_of_airflow(root: Path, monkeypatch: pytest.M
         monkeypatch.setenv(name, f"secret of {name}")
     # What stands between this process and the command is as readable as the command itself.
     stage(root, "{cmd: tr '\\0' '\\n' < /proc/$PPID/environ > seen; env >> seen}")
-    run.reproduce(root, "s")
+    stage_run.reproduce(root, "s")
     seen = (root / "seen").read_text()
     assert [name for name in withheld if name in seen] == []
     assert [name for name in kept if seen.count(f"{name}=secret of {name}") != 2] == []
@@ -282,16 +282,16 @@ def test_the_process_is_left_as_it_was(root: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     before = state()
     stage(root, "{cmd: exit 1}")
-    run.reproduce(root, "copy")
+    stage_run.reproduce(root, "copy")
     with pytest.raises(StageFailedError):
-        run.reproduce(root, "s")
+        stage_run.reproduce(root, "s")
     assert state() == before
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_what_a_command_leaves_in_the_background_ends_with_it(root: Path) -> None:
     stage(root, "{cmd: setsid sleep 600 & echo $! > pid}")
-    run.reproduce(root, "s")
+    stage_run.reproduce(root, "s")
     assert not Path(f"/proc/{(root / 'pid').read_text().strip()}").exists()
 
 
@@ -307,18 +307,18 @@ def test_a_person_with_dvc_repro_is_waited_for(root: Path) -> None:
     with subprocess.Popen(command) as person:
         hold_rwlock(root, person.pid, "/somewhere/dvc repro copy")
         with pytest.raises(StageBusyError, match="repro copy"):
-            run.StageRun(root, "copy", patience=0.3).reproduce()
+            stage_run.StageRun(root, "copy", patience=0.3).reproduce()
         person.kill()
-    assert run.reproduce(root, "copy").verdict == "ran"
+    assert stage_run.reproduce(root, "copy").verdict == "ran"
 
 
 def test_dvcs_lock_is_not_waited_for_without_end(root: Path) -> None:
-    run.reproduce(root, "copy")  # makes the lock file
+    stage_run.reproduce(root, "copy")  # makes the lock file
     with (root / ".dvc/tmp/lock").open("w") as push:
         fcntl.flock(push, fcntl.LOCK_EX)
         with pytest.raises(StageBusyError, match="holds DVC's lock"):
-            run.StageRun(root, "copy", patience=0.3).reproduce()
-    assert run.reproduce(root, "copy").verdict == "unchanged"
+            stage_run.StageRun(root, "copy", patience=0.3).reproduce()
+    assert stage_run.reproduce(root, "copy").verdict == "unchanged"
 
 
 def test_a_person_who_is_done_lets_the_stage_run(root: Path) -> None:
@@ -326,7 +326,7 @@ def test_a_person_who_is_done_lets_the_stage_run(root: Path) -> None:
     with subprocess.Popen(command) as person:
         hold_rwlock(root, person.pid, "/somewhere/dvc repro")
         # Nobody waited for the process yet, which is alive enough for DVC.
-        assert run.StageRun(root, "copy", patience=60).reproduce().verdict == "ran"
+        assert stage_run.StageRun(root, "copy", patience=60).reproduce().verdict == "ran"
 
 
 @pytest.mark.parametrize(
@@ -340,9 +340,9 @@ def test_a_person_who_is_done_lets_the_stage_run(root: Path) -> None:
     ],
 )
 def test_stale_entries_in_the_rwlock_do_not_block(pid: int, cmd: str, root: Path) -> None:
-    run.reproduce(root, "always")
+    stage_run.reproduce(root, "always")
     hold_rwlock(root, pid, cmd)
-    assert run.StageRun(root, "copy", patience=5).reproduce().verdict == "ran"
+    assert stage_run.StageRun(root, "copy", patience=5).reproduce().verdict == "ran"
     assert not any(json.loads((root / ".dvc/tmp/rwlock").read_text()).values())
 
 
@@ -352,46 +352,46 @@ def test_a_broken_rwlock_is_healed_with_a_warning(
 ) -> None:
     (root / ".dvc" / "tmp").mkdir()
     (root / ".dvc" / "tmp" / "rwlock").write_text(text)
-    assert run.reproduce(root, "copy").verdict == "ran"
+    assert stage_run.reproduce(root, "copy").verdict == "ran"
     assert "rwlock is broken" in caplog.text
 
 
 def test_a_result_is_kept_when_somebody_deletes_the_rwlock_meanwhile(root: Path) -> None:
     stage(root, "{cmd: rm .dvc/tmp/rwlock; cp in.txt o, deps: [in.txt], outs: [o]}")
-    assert run.reproduce(root, "s").verdict == "ran"
-    assert run.reproduce(root, "s").verdict == "unchanged"
+    assert stage_run.reproduce(root, "s").verdict == "ran"
+    assert stage_run.reproduce(root, "s").verdict == "unchanged"
 
 
 @pytest.mark.parametrize("cut", [0, 10, 200])
 def test_a_dvc_lock_that_was_cut_off_is_brought_back(
     cut: int, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run.reproduce(root, "copy")
-    run.reproduce(root, "fill")
+    stage_run.reproduce(root, "copy")
+    stage_run.reproduce(root, "fill")
     path = root / "dvc.lock"
     text = path.read_text()
-    with contextlib.suppress(KeyboardInterrupt), healing.journal(root, path):
+    with contextlib.suppress(KeyboardInterrupt), recovery.journal(root, path):
         path.write_text(text[:cut])
         raise KeyboardInterrupt
-    assert run.reproduce(root, "copy").verdict == "unchanged"
-    assert run.reproduce(root, "fill").verdict == "unchanged"
+    assert stage_run.reproduce(root, "copy").verdict == "unchanged"
+    assert stage_run.reproduce(root, "fill").verdict == "unchanged"
     assert path.read_text() == text
     assert "was cut off" in caplog.text
 
 
 def test_a_dvc_lock_that_was_written_whole_is_kept(root: Path) -> None:
-    run.reproduce(root, "copy")
+    stage_run.reproduce(root, "copy")
     path = root / "dvc.lock"
-    with contextlib.suppress(KeyboardInterrupt), healing.journal(root, path):
-        run.reproduce(root, "fill")
+    with contextlib.suppress(KeyboardInterrupt), recovery.journal(root, path):
+        stage_run.reproduce(root, "fill")
         raise KeyboardInterrupt
-    assert run.reproduce(root, "fill").verdict == "unchanged"
+    assert stage_run.reproduce(root, "fill").verdict == "unchanged"
 
 
 def test_the_lockfile_is_read_without_dvc(root: Path) -> None:
     assert lockfile.read(root) == {}
-    run.reproduce(root, "copy")
-    run.reproduce(root, "fill")
+    stage_run.reproduce(root, "copy")
+    stage_run.reproduce(root, "fill")
     entries = lockfile.read(root)
     assert entries["copy"] == lockfile.LockEntry(
         cmd="cp in.txt out.txt",
@@ -406,8 +406,8 @@ def test_the_lockfile_is_read_without_dvc(root: Path) -> None:
 
 
 def test_dvc_itself_agrees(root: Path) -> None:
-    run.reproduce(root, "copy")
-    run.reproduce(root, "fill")
+    stage_run.reproduce(root, "copy")
+    stage_run.reproduce(root, "fill")
     assert "copy" not in status(root)
     assert "fill" not in status(root)
 
@@ -415,9 +415,9 @@ def test_dvc_itself_agrees(root: Path) -> None:
 def test_a_reason_names_the_value_that_changed_in_a_section(root: Path) -> None:
     (root / "params.yaml").write_text("size: 1\ntrain: {depth: 7, rate: {start: 0.1, end: 0.2}}\n")
     stage(root, "{cmd: echo > o, params: [train], outs: [o]}")
-    run.reproduce(root, "s")
+    stage_run.reproduce(root, "s")
     (root / "params.yaml").write_text("size: 1\ntrain: {depth: 8, rate: {start: 0.1}}\n")
-    assert run.reproduce(root, "s").reasons == (
+    assert stage_run.reproduce(root, "s").reasons == (
         Change("param", "params.yaml:train.depth", "7", "8"),
         Change("param", "params.yaml:train.rate.end", "0.2", ""),
     )
@@ -429,7 +429,7 @@ def test_a_stage_that_reads_its_standard_input_reads_nothing(root: Path) -> None
     before = os.dup(0)
     os.dup2(read, 0)
     try:
-        assert run.reproduce(root, "s").verdict == "ran"
+        assert stage_run.reproduce(root, "s").verdict == "ran"
     finally:
         os.dup2(before, 0)
         for file in (read, write, before):

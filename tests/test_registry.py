@@ -15,10 +15,10 @@ import httpx
 import pytest
 from mlflow import MlflowClient
 
-from housing.config import Params
+from housing.domain.config import Params
+from housing.domain.gate import Verdict, render
 from housing.errors import RegistryError, TrackingUnavailableError
-from housing.gate import Verdict, render
-from housing.registry import (
+from housing.mlops.registry import (
     aliases,
     assign,
     promote,
@@ -29,10 +29,10 @@ from housing.registry import (
     validate,
     versions,
 )
-from housing.registry.journal import Entry, journal_id, open_entry, previous
-from housing.registry.promote import summary
-from housing.registry.store import VERDICT
-from housing.tracking.client import connected
+from housing.mlops.registry.client import VERDICT
+from housing.mlops.registry.journal import Entry, journal_id, open_entry, previous
+from housing.mlops.registry.promote import summary
+from housing.mlops.tracking.connection import connected
 from tests.synthetic import Workspace, houses, under_model
 
 
@@ -204,7 +204,7 @@ def test_a_champion_that_was_set_and_not_closed_is_finished(line: Line) -> None:
     line.promote(0)
     settings, params = line.last.settings, line.params
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("housing.registry.move.close_entry", cut_off)
+        patch.setattr("housing.mlops.registry.alias_move.close_entry", cut_off)
         with pytest.raises(TrackingUnavailableError):
             set_champion(settings, params, "1", "ann", "first")
     assert line.holds("champion") == "1"

@@ -7,15 +7,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from housing.config import CandidateParams, Column, Params, load_params
-from housing.dashboard.drift import LIMIT, drift
-from housing.data.quality import describe
-from housing.data.schema import RowSchema
+from housing.domain.config import CandidateParams, Column, Params, load_params
+from housing.domain.data.quality import describe
+from housing.domain.data.schema import RowSchema
+from housing.domain.drift import LIMIT, drift
+from housing.domain.features import Transform, label
+from housing.domain.model import train
+from housing.domain.scoring import Scores, ServedModel, score
+from housing.domain.tables import Table
 from housing.errors import DataError, ModelError
-from housing.features import Transform, label
-from housing.model import train
-from housing.scoring import Scores, ServedModel, score
-from housing.tables import Table
 
 ROOT = Path(__file__).parent.parent
 DELIVERY = ROOT / "data/landing/california_housing.csv"
@@ -114,7 +114,7 @@ def test_many_batches_stay_in_order(
     columns: dict[str, Column],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("housing.data.landing._BATCH_ROWS", 1_000)
+    monkeypatch.setattr("housing.domain.data.landing._BATCH_ROWS", 1_000)
     source, out = tmp_path / "many.parquet", tmp_path / "out.parquet"
     many = pl.concat([houses.select(columns.keys())] * 40)
     many.write_parquet(source)
@@ -135,14 +135,14 @@ def test_every_part_of_a_file_counts_in_its_description_by_its_rows(
     columns: dict[str, Column],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("housing.scoring.SAMPLE_ROWS", 1_000)
+    monkeypatch.setattr("housing.domain.scoring.SAMPLE_ROWS", 1_000)
     # From south to north: the last batch of 10,000 is short, and of other houses than the rest.
     many = pl.read_csv(DELIVERY, columns=list(columns)).sort("Latitude")
     source, bad = tmp_path / "sorted.parquet", tmp_path / "bad.parquet"
     many.write_parquet(source)
     found = []
     for batch_rows in (10_000, 700):
-        monkeypatch.setattr("housing.data.landing._BATCH_ROWS", batch_rows)
+        monkeypatch.setattr("housing.domain.data.landing._BATCH_ROWS", batch_rows)
         out = tmp_path / f"{batch_rows}.parquet"
         found.append(score(source, out, bad, model, columns).columns)
     distances = drift(describe(many), found[0])

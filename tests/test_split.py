@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from housing.config import SplitParams
+from housing.domain.config import SplitParams
+from housing.domain.split import row_ids, sides
 from housing.errors import DataError
-from housing.split import row_ids, sides
 
 SHARES = SplitParams(validation=0.16, test=0.20)
 COORDINATES = st.tuples(
@@ -111,7 +111,7 @@ def test_a_side_without_rows_is_an_error() -> None:
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_another_process_puts_rows_on_the_same_side(hash_seed: str) -> None:
     code = (
-        "import polars as pl; from housing.split import row_ids;"
+        "import polars as pl; from housing.domain.split import row_ids;"
         "print(*row_ids(pl.DataFrame({'id': ['a', 'ü', None]}), ('id',)))"
     )
     done = subprocess.run(

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from housing.pipeline import graph
+from housing.engine import graph
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"}

@@ -17,10 +17,10 @@ import polars as pl
 import pytest
 import yaml
 
-from housing.features import Transform
-from housing.metrics import METRICS, regression_metrics
-from housing.model import Model
-from housing.tables import SIDES, read_table
+from housing.domain.features import Transform
+from housing.domain.metrics import METRICS, regression_metrics
+from housing.domain.model import Model
+from housing.domain.tables import SIDES, read_table
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT / "data" / "landing" / "california_housing.csv"
@@ -149,7 +149,7 @@ def test_dvc_shows_metrics_and_plots(california: Path) -> None:
 
 def test_a_stage_runs_when_its_inputs_change_and_only_then(california: Path) -> None:
     (california / "data/landing/a.csv").touch()
-    (california / "housing/model.py").touch()
+    (california / "housing/domain/model.py").touch()
     assert repro(california) == []
 
     edit_params(california, lambda content: content["train"]["xgboost"].update(n_estimators=30))

@@ -19,13 +19,13 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModelStatus, Run
 
-from housing.config import parse_params
+from housing.domain.config import parse_params
 from housing.errors import EvidenceError, ModelError, TrackingError, TrackingUnavailableError
-from housing.tracking.bundle import score, write_bundle
-from housing.tracking.client import connected
-from housing.tracking.content import parameters
-from housing.tracking.result import broken_links, data_time, file_md5, read_result
-from housing.tracking.run import COMPLETE, DATA_TIME, HASH, MODEL_ID, RESULT, track
+from housing.mlops.tracking.bundle import score, write_bundle
+from housing.mlops.tracking.connection import connected
+from housing.mlops.tracking.result import broken_links, data_time, file_md5, read_result
+from housing.mlops.tracking.run_content import parameters
+from housing.mlops.tracking.tracked_run import COMPLETE, DATA_TIME, HASH, MODEL_ID, RESULT, track
 from tests.mlflow_server import free_port
 from tests.synthetic import ROOT, Workspace, houses
 

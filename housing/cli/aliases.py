@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from housing.config import Params, load_params
+from housing.domain.config import Params, load_params
 from housing.errors import ConfigError
 from housing.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from housing.registry import Promotion
+    from housing.mlops.registry import Promotion
 
 
 def show_contest(*, as_json: bool) -> None:
@@ -26,8 +26,8 @@ def show_contest(*, as_json: bool) -> None:
     Raises:
         TrackingError: MLflow does not answer, or nothing is in staging.
     """
-    from housing import registry
     from housing.messages import contest
+    from housing.mlops import registry
 
     settings, params = _project()
     sides = registry.side_by_side(settings, params)
@@ -57,7 +57,7 @@ def set_champion(version: str, why: str, *, as_json: bool) -> None:
         ConfigError: No reason is given.
         TrackingError: MLflow does not answer, or has no such version.
     """
-    from housing import registry
+    from housing.mlops import registry
 
     if not why:
         raise ConfigError("a new champion needs a reason", f"housing champion {version} --why TEXT")
@@ -77,7 +77,7 @@ def roll_back(alias: str, why: str, *, as_json: bool) -> None:
     Raises:
         TrackingError: MLflow does not answer, or there is no version before.
     """
-    from housing import registry
+    from housing.mlops import registry
 
     settings, params = _project()
     alias = alias or params.registry.champion

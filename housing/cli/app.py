@@ -48,8 +48,8 @@ def dashboard(json: Json = False) -> None:
     """Make the dashboard anew from what MLflow holds, and say where it is."""
     from json import dumps
 
-    from housing.config import load_params
     from housing.dashboard.update import update
+    from housing.domain.config import load_params
     from housing.settings import load_settings
 
     settings = load_settings()

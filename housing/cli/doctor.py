@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from housing.cli.home import CONNECTION
-from housing.config import load_params
+from housing.domain.config import load_params
 from housing.errors import HousingError
 from housing.settings import Settings, load_settings
 
@@ -84,7 +84,8 @@ def _params(settings: Settings) -> Finding:
 
 
 def _graph(settings: Settings) -> Finding:
-    from housing.pipeline import graph, lockfile
+    from housing.engine import graph
+    from housing.engine.execution import lockfile
 
     found = graph.load(settings.root)
     lockfile.check(settings.root, [node.file for node in found.stages])

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from housing.config import load_params
+from housing.domain.config import load_params
 from housing.settings import load_settings
 
 
@@ -26,7 +26,7 @@ def deliver_file(file: Path, *, as_json: bool) -> None:
     Raises:
         DataError: The file is no delivery, does not fit, or has too many bad rows.
     """
-    from housing.data.deliver import deliver
+    from housing.domain.data.deliver import deliver
 
     settings = load_settings()
     params = load_params(settings.root / "params.yaml")
@@ -57,8 +57,8 @@ def predict_file(file: Path, alias: str, *, as_json: bool) -> None:
         DataError: The file does not fit, or cannot be read to its end.
         TrackingError: MLflow does not answer, or the alias points to nothing.
     """
-    from housing import batch
-    from housing.registry.serve import holder
+    from housing.mlops import batch_scoring
+    from housing.mlops.registry.download import holder
 
     settings = load_settings()
     params = load_params(settings.root / "params.yaml")
@@ -76,10 +76,10 @@ def predict_file(file: Path, alias: str, *, as_json: bool) -> None:
         # A CSV does not know its rows.
         task = bar.add_task(f"pricing {escape(file.name)}", total=None)
         version, _ = holder(settings, params, alias)
-        scores = batch.predict(
+        scores = batch_scoring.predict(
             settings, params, file, version, lambda rows: bar.update(task, completed=rows)
         )
-    predictions, quarantine = batch.outputs(settings, file, version)
+    predictions, quarantine = batch_scoring.outputs(settings, file, version)
     if as_json:
         places = {"predictions": str(predictions), "quarantine": str(quarantine)}
         _write(scores.model_dump(mode="json", exclude={"columns"}) | places)

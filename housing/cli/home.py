@@ -15,8 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
+from housing.engine.files import write_whole
 from housing.errors import ConfigError, HousingError
-from housing.files import write_whole
 from housing.settings import load_settings
 
 CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"

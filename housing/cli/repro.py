@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 from housing.cli.run import INTERRUPTED
+from housing.engine import graph
+from housing.engine.execution.stage_result import StageRecord
+from housing.engine.execution.stage_run import StageRun
+from housing.engine.graph import Graph
 from housing.errors import StageFailedError
-from housing.pipeline import graph
-from housing.pipeline.graph import Graph
-from housing.pipeline.record import StageRecord
-from housing.pipeline.run import StageRun
 from housing.settings import load_settings
 
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -71,7 +71,7 @@ def _in_order(stages: Graph, names: list[str]) -> list[str]:
 
 def _log_to_stderr() -> None:
     """Shows why a stage runs and whom it waits for; DVC shows its own lines by itself."""
-    log = logging.getLogger("housing.pipeline")
+    log = logging.getLogger("housing.engine.execution")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(handler)

@@ -29,9 +29,10 @@ from housing.cli.home import (
     tail,
 )
 from housing.cli.outcome import Outcome, show
-from housing.config import Params, load_params
+from housing.domain.config import Params, load_params
+from housing.engine import graph
+from housing.engine.execution import lockfile
 from housing.errors import HousingError
-from housing.pipeline import graph, lockfile
 from housing.settings import RUNS, Settings, load_settings
 
 DAG_ID = "housing_ml_pipeline"

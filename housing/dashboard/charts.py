@@ -11,9 +11,9 @@ from typing import Any
 import altair as alt
 
 from housing.dashboard import scatter
-from housing.dashboard.drift import LIMIT
 from housing.dashboard.look import sized
 from housing.dashboard.rows import Row
+from housing.domain.drift import LIMIT
 
 VERDICTS = ["passed", "failed", "not judged"]
 PARTS = ["ran", "restored", "unchanged", "failed", "saved"]

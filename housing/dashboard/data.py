@@ -9,9 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from housing.config import Params
 from housing.dashboard import points
-from housing.dashboard.drift import drift
 from housing.dashboard.files import RunFiles
 from housing.dashboard.history import read_runs
 from housing.dashboard.model import (
@@ -27,12 +25,14 @@ from housing.dashboard.model import (
     Result,
 )
 from housing.dashboard.rows import HISTORY, RUNS
-from housing.gate import Verdict
-from housing.registry.journal import Entry, entries, journal_id
-from housing.registry.store import VERDICT
+from housing.domain.config import Params
+from housing.domain.drift import drift
+from housing.domain.gate import Verdict
+from housing.mlops.registry.client import VERDICT
+from housing.mlops.registry.journal import Entry, entries, journal_id
+from housing.mlops.tracking.result import PREDICTIONS, REPORT
+from housing.mlops.tracking.tracked_run import CANDIDATE, COMPLETE, RESULT, experiment_id
 from housing.settings import Settings
-from housing.tracking.result import PREDICTIONS, REPORT
-from housing.tracking.run import CANDIDATE, COMPLETE, RESULT, experiment_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

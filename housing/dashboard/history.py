@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from housing.dashboard.files import RunFiles
 from housing.dashboard.model import PipelineRun, StageBar
+from housing.mlops.tracking.tracked_run import experiment_id
 from housing.settings import RUNS, Settings
-from housing.tracking.run import experiment_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

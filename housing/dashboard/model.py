@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from housing.gate import Verdict
+from housing.domain.gate import Verdict
 
 METRICS = ("rmse", "mae", "r2_score", "mape")
 """The metrics of a result: dollars, dollars, a share, per cent."""
@@ -174,7 +174,7 @@ class Delivery:
     Attributes:
         name: Of the file.
         rows: In the file.
-        drift: By column: see ``housing.dashboard.drift``. Empty without a champion.
+        drift: By column: see ``housing.domain.drift``. Empty without a champion.
     """
 
     name: str

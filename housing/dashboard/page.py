@@ -9,11 +9,11 @@ import vl_convert
 from jinja2 import Environment
 
 from housing.dashboard.charts import charts
-from housing.dashboard.drift import LIMIT
 from housing.dashboard.look import theme
 from housing.dashboard.model import METRICS, DashboardData, Delivery, Result
 from housing.dashboard.points import CELL
 from housing.dashboard.rows import label, tables, verdict_word
+from housing.domain.drift import LIMIT
 
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 """What the chart library's bundle offers to the page's script."""

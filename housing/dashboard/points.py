@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from housing.dashboard.model import Cell, Decile, Point
-from housing.gate import pair
+from housing.domain.gate import pair
 
 SAMPLE = 2500
 """Points of one result in the scatter plot: more hide each other and make the page heavy."""

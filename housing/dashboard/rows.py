@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from housing.dashboard.drift import LIMIT
 from housing.dashboard.model import METRICS, DashboardData, Decile, Detail, Result
+from housing.domain.drift import LIMIT
 
 Row = dict[str, Any]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from housing.config import Params
 from housing.dashboard import page_file
 from housing.dashboard.data import collect
 from housing.dashboard.history import record_runs
 from housing.dashboard.page import render
-from housing.files import write_whole
+from housing.domain.config import Params
+from housing.engine.files import write_whole
+from housing.mlops.tracking.connection import connected
 from housing.settings import Settings
-from housing.tracking.client import connected
 
 ARTIFACTS = "dashboard"
 """Folder of the page among the artifacts of the newest result's run."""

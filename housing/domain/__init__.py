@@ -1,0 +1,1 @@
+"""The pure part: data in, data out, without Airflow, DVC or MLflow."""

@@ -1,0 +1,282 @@
+"""From the columns of a house to what a model sees: one transformation for every use.
+
+Training, evaluation and batch scoring apply the same ``Transform``. It is fitted on training rows
+only, kept as readable JSON, and applied as Polars expressions that look at one row at a time, so a
+table in memory, a streamed file and a single house give the same numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Final, Literal, Self, TypeVar
+
+import polars as pl
+from pydantic import ValidationError
+
+from housing.domain.config import Coordinates, DataParams, Frozen, Params
+from housing.domain.tables import LATITUDE, LONGITUDE, META, ROW, TARGET
+from housing.errors import ConfigError, DataError
+
+VERSION: Final = 1
+"""Version of the format of ``transform.json``."""
+EARTH_RADIUS = 6371.0088
+"""Mean radius of the Earth in km (Moritz 2000, Geodetic Reference System 1980)."""
+CELL_DEGREES = 0.1
+"""Side of a cell of the map, in degrees."""
+
+AnyFrame = TypeVar("AnyFrame", pl.DataFrame, pl.LazyFrame)
+
+
+class Scale(Frozen):
+    """How one numeric feature is standardised: (value - mean) / scale."""
+
+    mean: float
+    scale: float
+
+
+class Transform(Frozen):
+    """Everything that turns the columns of a house into features.
+
+    Attributes:
+        version: Format of this file.
+        inputs: Type of each column that is needed.
+        location: Names of the latitude and longitude columns, in degrees.
+        ratios: Numerator and denominator of each ratio.
+        places: Latitude and longitude of each place whose distance (km) is a feature.
+        rotations: Degrees by which the map is turned; each gives two features.
+        numbers: How each numeric feature is standardised, in the order of the features.
+        categories: Values of each string column that have a feature of their own; all features of
+            any other value, and of a missing one, are 0.
+    """
+
+    version: Literal[1] = VERSION
+    inputs: dict[str, Literal["float", "int", "string"]]
+    location: tuple[str, str] | None
+    ratios: dict[str, tuple[str, str]]
+    places: dict[str, Coordinates]
+    rotations: tuple[float, ...]
+    numbers: dict[str, Scale]
+    categories: dict[str, tuple[str, ...]]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features, in the order the model sees them."""
+        return tuple(expression.meta.output_name() for expression in self.expressions())
+
+    @classmethod
+    def fit(cls, train: pl.DataFrame, params: Params) -> Self:
+        """Learns means, scales and categories from the training rows.
+
+        Args:
+            train: Training rows with the columns of ``data.columns``.
+            params: Which columns there are, and which features to make of them.
+
+        Raises:
+            ConfigError: Two features would have the same name.
+            DataError: A column is missing.
+        """
+        data, made = params.data, params.features
+        inputs = {name: data.columns[name].type for name in data.inputs}
+        blank = cls(
+            inputs=inputs,
+            location=data.location,
+            ratios=made.ratios,
+            places=made.places,
+            rotations=made.rotations,
+            numbers={},
+            categories={},
+        )
+        _require(train.columns, inputs)
+        fitted = blank.model_copy(
+            update={
+                "numbers": _fit_numbers(train, blank._numbers()),
+                "categories": {
+                    name: _fit_categories(train[name], made.max_categories)
+                    for name, kind in inputs.items()
+                    if kind == "string"
+                },
+            }
+        )
+        names = Counter((*META, *fitted.features))
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise ConfigError(f"two features are called {twice[0]!r}", "rename one in params.yaml")
+        return fitted
+
+    def apply(self, frame: AnyFrame) -> AnyFrame:
+        """Turns raw columns into features.
+
+        Args:
+            frame: Rows with at least the columns of ``inputs``, in memory or lazy.
+
+        Returns:
+            One Float32 column for each feature and nothing else, rows in the same order, NaN where
+            a number is missing.
+
+        Raises:
+            DataError: A column is missing.
+        """
+        _require(frame.collect_schema().names(), self.inputs)
+        return frame.select(self.expressions())
+
+    def expressions(self) -> list[pl.Expr]:
+        """The features as expressions, for a query that keeps other columns too."""
+        raw = self._numbers()
+        numbers = [
+            _standardise(raw[name], scale).alias(name) for name, scale in self.numbers.items()
+        ]
+        levels = [
+            (pl.col(column) == level)
+            .fill_null(value=False)
+            .cast(pl.Float32)
+            .alias(f"{column}={level}")
+            for column, known in self.categories.items()
+            for level in known
+        ]
+        return numbers + levels
+
+    def save(self, path: Path) -> None:
+        """Writes the transformation as readable JSON."""
+        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Reads what ``save`` wrote.
+
+        Raises:
+            DataError: The file is missing, damaged, or of another version.
+        """
+        hint = "dvc repro --force feature_engineering"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            version = content.get("version") if isinstance(content, dict) else None
+            if version != VERSION:
+                raise DataError(f"{path} has version {version!r}, not {VERSION}", hint)
+            return cls.model_validate(content)
+        except FileNotFoundError as error:
+            raise DataError(f"{path} does not exist", hint) from error
+        except (ValidationError, ValueError) as error:
+            raise DataError(f"{path} is damaged: {error}", hint) from error
+
+    def _numbers(self) -> dict[str, pl.Expr]:
+        """Every numeric feature before it is standardised, by name."""
+        columns = {
+            name: pl.col(name).cast(pl.Float64)
+            for name, kind in self.inputs.items()
+            if kind != "string"
+        }
+        named = [*columns.items()]
+        named += [(name, columns[top] / columns[low]) for name, (top, low) in self.ratios.items()]
+        if self.location is not None:
+            latitude, longitude = (columns[name] for name in self.location)
+            named += [
+                (f"km_to_{name}", distance(latitude, longitude, place))
+                for name, place in self.places.items()
+            ]
+            for degrees in self.rotations:
+                named += _rotated(latitude, longitude, degrees)
+        return dict(named)
+
+
+def distance(latitude: pl.Expr, longitude: pl.Expr, place: Coordinates) -> pl.Expr:
+    """Great-circle distance to a place, in km.
+
+    The haversine formula (Sinnott 1984, "Virtues of the Haversine", Sky and Telescope 68): exact on
+    a sphere and accurate for near points.
+
+    Args:
+        latitude: Degrees north.
+        longitude: Degrees east.
+        place: Latitude and longitude of the place, in degrees.
+    """
+    north, east = math.radians(place[0]), math.radians(place[1])
+    phi = latitude.radians()
+    squared = ((phi - north) / 2).sin() ** 2 + (
+        phi.cos() * math.cos(north) * ((longitude.radians() - east) / 2).sin() ** 2
+    )
+    # Rounding lifts the value above 1 for points on opposite sides of the Earth.
+    return 2 * EARTH_RADIUS * squared.clip(0, 1).sqrt().arcsin()
+
+
+def cells(rows: pl.DataFrame) -> pl.Series:
+    """Groups rows for a bootstrap: whoever lives near has correlated errors.
+
+    Resampling single rows would make an interval too narrow, so whole cells of the map are
+    resampled (blocks against spatial correlation: Roberts et al. 2017, Ecography 40:913).
+
+    Args:
+        rows: `latitude` and `longitude` in degrees; or `_row`, where the table has no location.
+
+    Returns:
+        Number of the cell of each row: a square of 0.1 degrees, or the row's identity.
+    """
+    if "latitude" not in rows.columns:
+        return rows[ROW].rank("dense")
+    # Rounded first: 37.3 / 0.1 must not fall into the cell of 37.2.
+    squares = [(pl.col(axis) / CELL_DEGREES).round(6).floor() for axis in ("latitude", "longitude")]
+    return rows.select(pl.struct(squares).rank("dense")).to_series()
+
+
+def label(
+    frame: pl.DataFrame, ids: pl.Series, transform: Transform, data: DataParams
+) -> pl.DataFrame:
+    """Makes one side of the split as ``housing.domain.tables`` lays it out.
+
+    Args:
+        frame: Raw rows of this side.
+        ids: The hash of each row's identity.
+        transform: The fitted transformation.
+        data: Says which columns hold the price and the location.
+    """
+    meta = [ids.alias(ROW), frame[data.target].cast(pl.Float64).alias(TARGET)]
+    if data.location is not None:
+        names = zip(data.location, (LATITUDE, LONGITUDE), strict=True)
+        meta += [frame[column].cast(pl.Float64).alias(name) for column, name in names]
+    return transform.apply(frame).with_columns(meta)
+
+
+def _rotated(latitude: pl.Expr, longitude: pl.Expr, degrees: float) -> list[tuple[str, pl.Expr]]:
+    """The two axes of a map turned by some degrees: trees cut along axes, coasts run aslant."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return [
+        (f"rotated_{degrees:g}_x", longitude * cos + latitude * sin),
+        (f"rotated_{degrees:g}_y", latitude * cos - longitude * sin),
+    ]
+
+
+def _standardise(value: pl.Expr, scale: Scale) -> pl.Expr:
+    number = ((value - scale.mean) / scale.scale).cast(pl.Float32)
+    # A null, a division by zero and an overflow are all "no number", which models take as NaN.
+    return pl.when(number.is_finite()).then(number).otherwise(pl.lit(math.nan, dtype=pl.Float32))
+
+
+def _fit_numbers(train: pl.DataFrame, numbers: dict[str, pl.Expr]) -> dict[str, Scale]:
+    scales = {}
+    for name, expression in numbers.items():
+        values = train.select(expression.alias("value")).to_series()
+        # Sums of Polars depend on how it cut the column into chunks, those of NumPy do not.
+        known = values.filter(values.is_finite()).to_numpy()
+        mean = float(known.mean()) if known.size else 0.0
+        spread = float(known.std()) if known.size else 0.0
+        # A column that is constant or empty among the training rows keeps its unit.
+        scales[name] = Scale(mean=mean, scale=spread or 1.0)
+    return scales
+
+
+def _fit_categories(values: pl.Series, most: int) -> tuple[str, ...]:
+    """The most frequent values, in alphabetical order; a tie goes by the alphabet too."""
+    counts = Counter(values.drop_nulls().to_list())
+    ranked = sorted(counts, key=lambda level: (-counts[level], level))
+    return tuple(sorted(ranked[:most]))
+
+
+def _require(present: list[str], needed: dict[str, Literal["float", "int", "string"]]) -> None:
+    missing = [name for name in needed if name not in present]
+    if missing:
+        raise DataError(
+            f"the table lacks the column(s) {', '.join(missing)}",
+            "compare its header with data.columns in params.yaml",
+        )

@@ -1,0 +1,38 @@
+"""The gate, as pure arithmetic: which checks a model passed, and why it is promoted or not."""
+
+from housing.domain.gate.checks import (
+    agreement,
+    count,
+    coverage,
+    fact,
+    gain,
+    golden,
+    newer,
+    same,
+    slices,
+    thresholds,
+)
+from housing.domain.gate.compare import Comparison, SliceLoss, compare, held_out, pair
+from housing.domain.gate.verdict import Check, Contest, Verdict, render
+
+__all__ = [
+    "Check",
+    "Comparison",
+    "Contest",
+    "SliceLoss",
+    "Verdict",
+    "agreement",
+    "compare",
+    "count",
+    "coverage",
+    "fact",
+    "gain",
+    "golden",
+    "held_out",
+    "newer",
+    "pair",
+    "render",
+    "same",
+    "slices",
+    "thresholds",
+]

@@ -1,0 +1,1 @@
+"""Airflow's side of the engine: operator, task group, run options, workspace."""

@@ -1,0 +1,37 @@
+"""How an error of this package ends a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from housing.engine.airflow import xcom_keys
+from housing.errors import ConfigError, GraphError
+
+
+@contextmanager
+def explained(context: Context) -> Iterator[None]:
+    """Leaves the message of any error in XCom, and says which errors no retry can mend.
+
+    The message is there before Airflow knows of the failure, so that the alert finds it.
+
+    Args:
+        context: The task's context.
+
+    Raises:
+        AirflowFailException: A wrong ``dvc.yaml``, ``params.yaml`` or environment: no retry.
+        Exception: Any other error goes on as it is, and is retried as the task says.
+    """
+    try:
+        yield
+    except AirflowException:
+        raise  # Airflow's own way to skip a task or a branch
+    except Exception as error:
+        message = str(error) or type(error).__name__
+        context["ti"].xcom_push(key=xcom_keys.ERROR, value=message)
+        if isinstance(error, (ConfigError, GraphError)):
+            raise AirflowFailException(message) from error
+        raise

@@ -1,0 +1,127 @@
+"""The task of one DVC stage."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, BaseOperator, Context, TriggerRule
+from airflow.sdk.bases.xcom import BaseXCom
+
+from housing.engine import graph
+from housing.engine.airflow.assets import path_of
+from housing.engine.airflow.error_handling import explained
+from housing.engine.airflow.fast_skip import skipped
+from housing.engine.airflow.links import Linked, RunLink, StageLink, stage_address
+from housing.engine.airflow.run_options import Steering
+from housing.engine.airflow.workspace import Workspace
+
+if TYPE_CHECKING:
+    from housing.engine.execution.stage_result import StageRecord
+    from housing.engine.execution.stage_run import StageRun
+
+
+class DvcStageOperator(Linked, BaseOperator):
+    """Runs ``dvc repro`` for exactly one stage, and shows what DVC's cache did.
+
+    DVC works inside the task's process, which holds it in memory already: a shell would start and
+    import it once more for each stage. The stage's own command still is a child process in a
+    group of its own, so its crash ends the task only, and a kill of the task ends the command.
+
+    A stage that DVC finds unchanged ends as ``skipped``; one that ran, or was restored from the
+    cache, as ``success`` with an asset event for each out whose content changed. Either way the
+    XCom is the record of the stage, see `housing.engine.execution.stage_result.StageRecord`.
+
+    Args:
+        stage: Name of the stage, as DVC addresses it.
+        root: DVC's root folder.
+        file: The ``dvc.yaml`` of the stage, relative to the root.
+    """
+
+    template_fields: Sequence[str] = ("stage", "root")
+    operator_extra_links = (StageLink(), RunLink())
+    ui_color = "#d7f0ec"
+
+    def __init__(
+        self,
+        *,
+        stage: str,
+        root: str,
+        file: str = "dvc.yaml",
+        **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
+    ) -> None:
+        kwargs.setdefault("trigger_rule", TriggerRule.NONE_FAILED)  # an unchanged stage is skipped
+        super().__init__(**kwargs)
+        self.stage = stage
+        self.root = root
+        self.file = file
+        self._running: StageRun | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Reproduces the stage.
+
+        Returns:
+            The record of the stage, as a dict.
+
+        Raises:
+            AirflowSkipException: DVC found the stage unchanged, or the run leaves it out.
+            AirflowFailException: ``dvc.yaml``, the params or the form are wrong: no retry helps.
+            StageFailedError: The stage's command failed.
+            StageBusyError: Somebody else holds DVC's lock.
+            RemoteError: DVC's remote storage did not answer.
+        """
+        with explained(context):
+            record = self._reproduce(Steering.of(context["params"]), context["ti"].run_id)
+        for line in record.render().splitlines():
+            self.log.info("%s", line)
+        if record.verdict == "unchanged":
+            # A skipped task returns nothing, so its record goes out first.
+            context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=record.to_dict())
+            raise skipped(f"{self.stage}: unchanged")
+        self._emit(context, record)
+        return record.to_dict()
+
+    def _reproduce(self, steering: Steering, run_id: str) -> StageRecord:
+        from housing.engine.execution.stage_run import StageRun  # DVC is too heavy for a DAG file
+        from housing.stage import last_links
+
+        # The garbage collector would search all that Airflow has loaded, for 0.2 s in every other
+        # task; nothing of that becomes garbage before the task's process ends.
+        gc.freeze()
+        # DVC's lines reach the task's log as log records; its handlers print them once more.
+        logging.getLogger("dvc").handlers.clear()
+
+        root = Path(self.root)
+        upstream = {node.name: node.upstream for node in graph.load(root).stages}
+        if not steering.takes(self.stage, upstream):
+            raise skipped(f"left out: the run takes {steering.scope} {steering.stage}")
+        if steering.overrides:
+            self.outlets = []  # what this run makes is not the data that others wait for
+        force = steering.forces(self.stage, upstream)
+        with Workspace.of(root, run_id, steering.overrides).entered() as settings:
+            if steering.overrides and self.stage not in graph.load(settings.root).names:
+                raise skipped(f"left out: the overrides leave no stage {self.stage}")
+            self._running = StageRun(settings.root, self.stage, force=force)
+            record = self._running.reproduce()
+            address = stage_address(Path(self.root), self.file)
+            self.show({StageLink.name: address, **last_links(settings.root, self.stage)})
+            return record
+
+    def on_kill(self) -> None:
+        """Ends the stage's command and all its children; Airflow calls it in a signal handler."""
+        if self._running:
+            self._running.kill()
+
+    def _emit(self, context: Context, record: StageRecord) -> None:
+        """Leaves only changed outs among the outlets: Airflow emits an event for each of them."""
+        changed = {out.path: out for out in record.outs if out.changed}
+        kept: list[Asset] = []
+        for outlet in self.outlets:
+            out = changed.get(path_of(outlet))
+            if out:
+                context["outlet_events"][outlet].extra = {"md5": out.md5, "size": out.size}
+                kept.append(outlet)
+        self.outlets = kept

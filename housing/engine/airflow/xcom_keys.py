@@ -1,0 +1,9 @@
+"""Keys under which tasks leave what a later task reads."""
+
+from __future__ import annotations
+
+ERROR = "error"
+"""The message of a task that failed."""
+
+VERDICT = "verdict"
+"""The gate's verdict, see `housing.domain.gate.Verdict`."""

@@ -1,0 +1,126 @@
+"""Why DVC finds a stage out of date: what ``dvc.lock`` noted against what is there now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dvc.dependency.param import ParamsDependency
+
+from housing.engine.execution import lockfile
+from housing.engine.execution.stage_result import Change, Kind, OutRecord, short
+
+if TYPE_CHECKING:
+    from dvc.stage import PipelineStage
+
+
+def find(stage: PipelineStage, *, force: bool) -> tuple[Change, ...]:
+    """The reasons, looked up before the stage runs.
+
+    Args:
+        stage: As loaded under DVC's lock.
+        force: Somebody asked for a run whatever changed.
+    """
+    forced = (Change("force", stage.addressing),) if force else ()
+    known = lockfile.parse(Path(stage.path).with_suffix(".lock"))
+    entry = known.get(str(stage.name))
+    if not entry:
+        return (*forced, Change("new", stage.addressing))
+    return (*forced, *_changes(stage, entry.cmd))
+
+
+def _changes(stage: PipelineStage, old_cmd: str) -> Iterator[Change]:
+    if stage.cmd_changed:
+        yield Change("cmd", stage.addressing, old_cmd, lines(stage.cmd))
+    if stage.is_callback or stage.always_changed:
+        yield Change("always", stage.addressing)
+    for dep in [] if stage.frozen else stage.deps:
+        if isinstance(dep, ParamsDependency):
+            yield from _params(dep)
+        else:
+            yield from _content("dep", dep)
+    for out in stage.outs:
+        yield from _content("out", out)
+
+
+def _params(dep: Any) -> Iterator[Change]:  # noqa: ANN401 - DVC publishes no types
+    status = dep.status()
+    changed = status.get(str(dep), {})
+    if isinstance(changed, str):
+        yield Change("param", path_of(dep), "", "missing" if changed == "deleted" else changed)
+        return
+    before, after = dep.hash_info.value or {}, dep.read_params()
+    old, new = ({key: all_[key] for key in changed if key in all_} for all_ in (before, after))
+    yield from params(path_of(dep), old, new)
+
+
+def params(
+    path: str, before: Mapping[str, object], after: Mapping[str, object]
+) -> Iterator[Change]:
+    """Every param of one file whose value differs, down to single values of a section.
+
+    Args:
+        path: The params file.
+        before: The values by key.
+        after: The same, later.
+    """
+    for key in {**after, **before}:
+        old, new = (
+            _leaves(key, values[key]) if key in values else {} for values in (before, after)
+        )
+        for leaf in sorted(old.keys() | new.keys()):
+            if old.get(leaf) != new.get(leaf):
+                yield Change("param", f"{path}:{leaf}", old.get(leaf, ""), new.get(leaf, ""))
+
+
+def _leaves(key: str, value: object) -> dict[str, str]:
+    """A param that is a whole section, value by value: a reason names the one that changed."""
+    if not isinstance(value, dict) or not value:
+        return {key: str(value)}
+    below = (_leaves(f"{key}.{name}", content) for name, content in value.items())
+    return {leaf: content for leaves in below for leaf, content in leaves.items()}
+
+
+def _content(kind: Kind, item: Any) -> Iterator[Change]:  # noqa: ANN401 - as above
+    before = short(item.hash_info.value or "")
+    for status in item.status().values():
+        if status == "deleted":
+            yield Change(kind, path_of(item), before, "missing")
+        elif status == "not in cache":
+            yield Change(kind, path_of(item), before, status)
+        else:
+            yield Change(kind, path_of(item), before, short(item.get_hash().value or ""))
+
+
+def missing(stage: PipelineStage) -> tuple[list[str], list[str]]:
+    """The deps, and the params files, that are not there."""
+    gone = [dep for dep in stage.deps if not stage.frozen and not dep.exists]
+    params = [path_of(dep) for dep in gone if isinstance(dep, ParamsDependency)]
+    return [path_of(dep) for dep in gone if not isinstance(dep, ParamsDependency)], params
+
+
+def hashes(stage: PipelineStage) -> dict[str, str]:
+    """DVC's hash of each out, by path relative to the root."""
+    return {path_of(out): out.hash_info.value or "" for out in stage.outs}
+
+
+def outs(stage: PipelineStage, before: dict[str, str]) -> tuple[OutRecord, ...]:
+    """Every out as it is now, against the hashes before."""
+    return tuple(
+        OutRecord(path, md5, out.meta.size or 0, changed=before.get(path) != md5)
+        for out, (path, md5) in zip(stage.outs, hashes(stage).items(), strict=True)
+    )
+
+
+def lines(cmd: str | list[str]) -> str:
+    """The commands of a stage, one per line."""
+    return cmd if isinstance(cmd, str) else "\n".join(cmd)
+
+
+def path_of(item: Any) -> str:  # noqa: ANN401 - as above
+    """Path of a dep or an out relative to the root where it is below it."""
+    if item.protocol != "local" or not item.is_in_repo:
+        return str(item.def_path)
+    return os.path.relpath(str(item.fs_path), item.repo.root_dir)

@@ -1,0 +1,216 @@
+"""Runs exactly one stage by DVC, in this process, and tells what that did.
+
+In process, because a shell with ``dvc repro`` pays 0.5 s of start and holds DVC's lock while it
+starts. The stage's own command still runs in a process group of its own (``supervise``).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dvc.exceptions import DvcException, ReproductionError
+from dvc.lock import LockError
+
+import housing.engine.execution.preload  # noqa: F401 - a parent that imports this module warms its forks
+from housing.engine import graph
+from housing.engine.execution import dvc_errors, inputs, locks, reasons, recovery
+from housing.engine.execution.stage_process import Command
+from housing.engine.execution.stage_result import Change, StageRecord, Verdict
+from housing.errors import InputsChangedError
+from housing.stage import last_duration, note_duration
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from dvc.stage import PipelineStage
+
+_log = logging.getLogger("housing.engine.execution")
+
+PATIENCE = 3600.0
+"""Seconds to wait for somebody else who runs the stage, or one that it reads from."""
+
+ATTEMPTS = 3
+"""How often a command is run whose deps or params change meanwhile, before its task fails."""
+
+_POLL = 0.1
+
+
+def reproduce(root: Path, stage: str, *, force: bool = False) -> StageRecord:
+    """Brings one stage up to date; those upstream are left as they are.
+
+    Args:
+        root: DVC's root folder.
+        stage: The stage's name, as DVC addresses it from the root.
+        force: Run the command whatever changed.
+
+    Raises:
+        GraphError: No such stage, or ``dvc.yaml`` or the params are wrong.
+        StageFailedError: The command failed, or a dep or an out is missing.
+        InputsChangedError: Deps or params changed while the command ran, each time.
+        StageBusyError: Somebody else kept the stage busy for too long.
+        RemoteError: A remote of DVC did not answer.
+        PipelineError: DVC failed otherwise.
+    """
+    return StageRun(root, stage, force=force).reproduce()
+
+
+class StageRun:
+    """One run of one stage, which somebody may have to stop.
+
+    It sets the working directory, ``$SHELL`` and ``sys.argv`` of the process while it runs, so
+    there is one at a time in a process; any number of processes may run stages side by side.
+
+    Args:
+        root: DVC's root folder.
+        stage: The stage's name.
+        force: Run the command whatever changed.
+        patience: Seconds from now to wait for others: for the stage, for DVC's lock and rwlock.
+    """
+
+    def __init__(
+        self, root: Path, stage: str, *, force: bool = False, patience: float = PATIENCE
+    ) -> None:
+        self._root = root.resolve()
+        self._name = stage
+        self._force = force
+        self._deadline = time.monotonic() + patience
+        self._command = Command.of(self._root, stage)
+        self._stopped = False
+        self._record: StageRecord | None = None
+
+    def reproduce(self) -> StageRecord:
+        """See ``reproduce`` of this module."""
+        node = graph.load(self._root, self._lose_patience)[self._name]
+        with (
+            locks.hold(self._root, node, self._deadline, self._give_up),
+            self._command.in_place(),
+            locks.open_repo(self._root, self._lose_patience, self._command.token) as repo,
+        ):
+            self._command.heal(Path(repo.stage_cache.cache_dir))
+            try:
+                self._run_on_steady_inputs(repo)
+            except DvcException as error:
+                told = dvc_errors.told_apart(error, self._command)
+                # One that came through DVC is its cause already: no circle.
+                raise told from (None if told.__traceback__ else error)
+            except BaseException:
+                # A timeout raised into DVC's waiting leaves the command running.
+                self._command.stop()
+                raise
+        assert self._record is not None  # noqa: S101 - _step always ran
+        return self._record
+
+    def kill(self) -> None:
+        """Stops the run: ends the command with all that it started, within 5 seconds.
+
+        Made for a signal handler of the thread that runs ``reproduce``, which then raises
+        StageFailedError as soon as DVC has let go of its locks. A command that is over already
+        is not lost: its result is saved.
+        """
+        self._stopped = True
+        self._command.stop()
+
+    def _give_up(self) -> None:
+        if self._stopped:
+            raise dvc_errors.stopped(self._command)
+
+    def _lose_patience(self) -> None:
+        """Ends the waiting for DVC's lock, which ``dvc push`` or ``dvc gc`` may hold for long."""
+        self._give_up()
+        if time.monotonic() > self._deadline:
+            raise dvc_errors.locked(self._name)
+
+    def _run_on_steady_inputs(self, repo: Repo) -> None:
+        """Runs the stage again where its deps or params changed meanwhile, on what is there now."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                self._wait_for_turn(repo)
+            except ReproductionError as error:
+                change = error.__cause__
+                if not isinstance(change, InputsChangedError):
+                    raise
+                if attempt == ATTEMPTS:
+                    raise dvc_errors.never_steady(change, ATTEMPTS) from error
+                _log.warning("%s: changed meanwhile, so it runs again, nothing saved", change)
+                self._command.forget()
+            else:
+                return
+
+    def _wait_for_turn(self, repo: Repo) -> None:
+        """Tries until nobody's entry in DVC's rwlock is in the way, a person's ``dvc repro``."""
+        said = False
+        while True:
+            try:
+                self._try(repo)
+            except ReproductionError as error:
+                if not isinstance(error.__cause__, LockError) or self._command.began:
+                    raise
+                self._give_up()
+                if time.monotonic() > self._deadline:
+                    raise dvc_errors.busy(self._name, error.__cause__) from error
+                if not said:
+                    _log.info("waiting: %s", error.__cause__)
+                    said = True
+                time.sleep(_POLL)
+            else:
+                return
+
+    def _try(self, repo: Repo) -> None:
+        with locks.locked(repo, self._name):
+            try:
+                repo.reproduce(
+                    targets=[self._name], single_item=True, force=self._force, repro_fn=self._step
+                )
+            except ReproductionError as error:
+                if not self._stopped or not self._command.began:
+                    raise
+                (stage,) = repo.stage.collect(self._name)
+                stage.remove_outs()
+                raise dvc_errors.stopped(self._command) from error
+
+    def _step(self, stage: PipelineStage, **options: Any) -> PipelineStage | None:  # noqa: ANN401 - DVC's own options, passed on
+        """What DVC does to a stage under its lock, with the reasons told first."""
+        self._give_up()
+        began = time.monotonic()
+        before = reasons.hashes(stage)
+        if not self._force and not stage.changed():
+            self._record = self._tell(stage, (), before, began)
+            return None
+        why = reasons.find(stage, force=self._force)
+        _log.info("stage %s: %s", self._name, "; ".join(map(str, why)))
+        absent = dvc_errors.absent(self._name, *reasons.missing(stage))
+        if absent:
+            raise absent
+        options.pop("upstream")
+        inputs.guard(stage)
+        done = stage.reproduce(**options)
+        if done:
+            with recovery.journal(self._root, Path(stage.path).with_suffix(".lock")):
+                stage.dump(update_pipeline=False)
+        if self._command.began:
+            note_duration(self._root, self._name, self._command.seconds)
+        self._record = self._tell(stage, why, before, began)
+        return done  # type: ignore[no-any-return]  # DVC's
+
+    def _tell(
+        self,
+        stage: PipelineStage,
+        why: tuple[Change, ...],
+        before: dict[str, str],
+        began: float,
+    ) -> StageRecord:
+        verdict: Verdict = "unchanged"
+        if why:
+            verdict = "ran" if self._command.began else "restored"
+        saved = 0.0 if verdict == "ran" else last_duration(self._root, self._name) or 0.0
+        return StageRecord(
+            stage=self._name,
+            command=reasons.lines(stage.cmd),
+            verdict=verdict,
+            reasons=why,
+            seconds=round(time.monotonic() - began, 3),
+            saved_seconds=saved,
+            outs=reasons.outs(stage, before),
+        )

@@ -1,0 +1,1 @@
+"""MLflow's side: tracked runs, registered versions, batch scoring."""

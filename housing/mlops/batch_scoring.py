@@ -1,0 +1,128 @@
+"""Files priced by the model in an alias, each of them once for each version, and tracked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from housing.domain.config import Params, plain_name
+from housing.domain.data.landing import can_be_delivered
+from housing.domain.drift import drift
+from housing.domain.scoring import Scores, ServedModel, digest, score
+from housing.mlops.registry.download import holder, serving
+from housing.mlops.tracking.connection import connected
+from housing.mlops.tracking.tracked_run import experiment_id
+from housing.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+INBOX = Path("data/scoring")
+"""Folder, below the project, of files that wait for prices."""
+OUTBOX = Path("data/predictions")
+"""Folder, below the project, of the prices."""
+_SOURCE = "housing.domain.scoring.source"
+_RUN = "housing.domain.scoring.run_id"
+
+
+def outputs(settings: Settings, file: Path, version: str) -> tuple[Path, Path]:
+    """Where the prices of a file go, and its rows that cannot be priced.
+
+    Args:
+        settings: Says where the project is.
+        file: The file.
+        version: The version that prices it.
+    """
+    stem = settings.root / OUTBOX / f"{file.name}.v{version}"
+    return Path(f"{stem}.parquet"), Path(f"{stem}.quarantine.parquet")
+
+
+def waiting(settings: Settings, params: Params, alias: str) -> tuple[str, tuple[Path, ...]]:
+    """The version in an alias, and the files that it has not priced yet.
+
+    Args:
+        settings: Where MLflow and the project are.
+        params: Names the registered model.
+        alias: The alias.
+
+    Raises:
+        RegistryError: The alias points to nothing.
+        TrackingUnavailableError: MLflow does not answer.
+    """
+    version, run_id = holder(settings, params, alias)
+    files = []
+    for file in sorted(filter(can_be_delivered, (settings.root / INBOX).glob("*"))):
+        known = Scores.read(outputs(settings, file, version)[0])
+        if known is None or (known.run_id, known.source) != (run_id, digest(file)):
+            files.append(file)
+    return version, tuple(files)
+
+
+def predict(
+    settings: Settings,
+    params: Params,
+    file: Path,
+    version: str,
+    watch: Callable[[int], None] = lambda _: None,
+) -> Scores:
+    """Prices a file, and tracks how many rows it had and how far it lies from the training data.
+
+    A second call for the same file and version does what is left to do, which may be nothing.
+
+    Args:
+        settings: Where MLflow and the project are.
+        params: Says which columns there are, and names the registered model.
+        file: A CSV or Parquet file.
+        version: The version that prices it.
+        watch: Told again and again how many rows are done.
+
+    Raises:
+        DataError: The file does not fit, or cannot be read to its end.
+        RegistryError: There is no such version.
+        RunNotFoundError: The run of the version was deleted.
+        TrackingUnavailableError: MLflow does not answer; the same call later finishes the work.
+    """
+    columns = {name: params.data.columns[name] for name in params.data.inputs}
+    predictions, quarantine = outputs(settings, file, version)
+    with serving(settings, params, version) as found:
+        model = ServedModel.read(found.run_id, version, found.model, found.transform, found.report)
+        scores = score(file, predictions, quarantine, model, columns, watch, params.data.csv)
+    with connected(settings) as client:
+        track(client, settings, scores, drift(found.columns, scores.columns))
+    return scores
+
+
+def track(
+    client: MlflowClient, settings: Settings, scores: Scores, distances: Mapping[str, float]
+) -> str:
+    """Finds the MLflow run of a scored file, or logs it.
+
+    Args:
+        client: An open MLflow.
+        settings: Names the experiment.
+        scores: What became of the file.
+        distances: Drift of each column.
+
+    Returns:
+        Id of the run.
+    """
+    from mlflow.entities import Metric, Param
+
+    name = f"{settings.experiment}-scoring"
+    experiment = experiment_id(client, name, settings.artifact_location)
+    wanted = f"tags.`{_SOURCE}` = '{scores.source}' and tags.`{_RUN}` = '{scores.run_id}'"
+    for known in client.search_runs([experiment], f"{wanted} and attributes.status = 'FINISHED'"):
+        return str(known.info.run_id)
+    tags = {_SOURCE: scores.source, _RUN: scores.run_id, "housing.domain.scoring.file": scores.file}
+    run_id = client.create_run(experiment, tags=tags, run_name=scores.file).info.run_id
+    counts = ("rows", "scored", "quarantined", "seconds")
+    values = {count: float(getattr(scores, count)) for count in counts}
+    values |= {plain_name(f"drift_{column}"): away for column, away in distances.items()}
+    now = time.time_ns() // 1_000_000
+    metrics = [Metric(name, value, now, 0) for name, value in values.items()]
+    client.log_batch(run_id, metrics, [Param("version", scores.version)])
+    client.log_dict(run_id, scores.model_dump(mode="json"), "scores.json")
+    client.set_terminated(run_id)
+    return str(run_id)

@@ -1,0 +1,30 @@
+"""MLflow's model registry: judged, promoted, rolled back, with a journal of every alias move."""
+
+from housing.mlops.registry.alias_move import Promotion
+from housing.mlops.registry.journal import Entry
+from housing.mlops.registry.operations import assign, rollback, set_champion
+from housing.mlops.registry.promote import promote, validate
+from housing.mlops.registry.queries import (
+    SideBySide,
+    Version,
+    aliases,
+    read_journal,
+    side_by_side,
+    versions,
+)
+
+__all__ = [
+    "Entry",
+    "Promotion",
+    "SideBySide",
+    "Version",
+    "aliases",
+    "assign",
+    "promote",
+    "read_journal",
+    "rollback",
+    "set_champion",
+    "side_by_side",
+    "validate",
+    "versions",
+]

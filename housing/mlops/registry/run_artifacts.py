@@ -1,0 +1,144 @@
+"""What MLflow holds of a result: downloaded, so that bytes can be checked and the model asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from housing.domain.gate import Check, same
+from housing.mlops.registry.client import ABSENT, tagged_hashes
+from housing.mlops.tracking.bundle import score
+from housing.mlops.tracking.logged_rows import SEEN_ROWS, TEST_ROWS
+from housing.mlops.tracking.result import PREDICTIONS, REPORT, TRANSFORM, file_md5, model_path
+from housing.mlops.tracking.tracked_run import CANDIDATE, DATA_TIME, HASH, MODEL_ID, ROWS
+
+if TYPE_CHECKING:
+    import polars as pl
+    from mlflow.entities import Run
+
+FILES = (PREDICTIONS, REPORT, SEEN_ROWS, TEST_ROWS)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run and its files.
+
+    Attributes:
+        run: The run.
+        folder: Where its files lie; what MLflow no longer has is missing there.
+        bundle: Folder of its logged model.
+    """
+
+    run: Run
+    folder: Path
+    bundle: Path
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Tags of the run."""
+        tags: Mapping[str, str] = self.run.data.tags
+        return tags
+
+    @property
+    def data_time(self) -> int:
+        """When the data was ingested, in milliseconds since 1970."""
+        return int(self.tags[DATA_TIME])
+
+    @property
+    def model_hashes(self) -> tuple[str | None, str | None]:
+        """Hashes of the model and of the transform, by the run's tags."""
+        path = model_path(self.tags.get(CANDIDATE, ""))
+        return self.tags.get(f"{HASH}{path}"), self.tags.get(f"{HASH}{TRANSFORM}")
+
+    @cached_property
+    def predictions(self) -> pl.DataFrame:
+        """The test rows with actual price, prediction and interval."""
+        return _table(self.folder / PREDICTIONS)
+
+    @cached_property
+    def seen(self) -> pl.DataFrame:
+        """Identities of the rows that training and validation saw."""
+        return _table(self.folder / SEEN_ROWS)
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """The test rows as delivered."""
+        return _table(self.folder / TEST_ROWS)
+
+    def metrics(self, side: str) -> dict[str, float]:
+        """Metrics of the run whose names start with a side, without it."""
+        prefix = f"{side}_"
+        return {
+            name.removeprefix(prefix): value
+            for name, value in self.run.data.metrics.items()
+            if name.startswith(prefix)
+        }
+
+    def ask(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Predictions of the logged model for raw rows."""
+        return score(self.bundle, rows)
+
+    def bytes_check(self, hashes: Mapping[str, str]) -> Check:
+        """Checks that the bytes in MLflow are the ones that were evaluated.
+
+        Args:
+            hashes: What each evidence file must have, by path. The data itself is not in MLflow.
+        """
+        model = model_path(self.tags.get(CANDIDATE, ""))
+        served = (model, TRANSFORM, REPORT)
+        rows = (SEEN_ROWS, TEST_ROWS)
+        logged = (REPORT, PREDICTIONS, *rows)
+        files = {
+            f"{path} of the model": self.bundle / "artifacts" / Path(path).name for path in served
+        }
+        files |= {path: self.folder / path for path in logged}
+        expected = {f"{path} of the model": hashes.get(path, "") for path in served}
+        expected |= {path: hashes.get(path, "") for path in (REPORT, PREDICTIONS)}
+        expected |= {path: self.tags.get(f"{ROWS}{path}", "") for path in rows}
+        found = {name: _md5(file) for name, file in files.items()}
+        return same("artifact_bytes", "in MLflow", found, expected)
+
+    def tagged_hashes(self) -> dict[str, str]:
+        """Hashes of the evidence files, by the run's tags."""
+        return tagged_hashes(self.tags)
+
+
+def download(run: Run, folder: Path) -> Record:
+    """Fetches what MLflow holds of a run; what it no longer has is left out.
+
+    Args:
+        run: The run.
+        folder: An existing folder to fill.
+    """
+    for path in FILES:
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _fetch(f"runs:/{run.info.run_id}/{path}", target.parent)
+    bundle = folder / "bundle"
+    bundle.mkdir()
+    _fetch(f"models:/{run.data.tags.get(MODEL_ID, 'unknown')}", bundle)
+    return Record(run, folder, bundle)
+
+
+def _fetch(uri: str, folder: Path) -> None:
+    import mlflow.artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder))
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+
+
+def _md5(file: Path) -> str | None:
+    return file_md5(file) if file.is_file() else None
+
+
+def _table(file: Path) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.read_parquet(file)

@@ -1,0 +1,164 @@
+"""The tasks that end every run: the alert, and the summary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, Context, TriggerRule
+from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk.exceptions import AirflowFailException
+
+from housing.engine.airflow import xcom_keys
+from housing.engine.airflow.fast_skip import skipped
+from housing.engine.airflow.run_options import Steering
+from housing.engine.airflow.workspace import Workspace
+from housing.engine.files import write_whole
+from housing.orchestration import alerts
+from housing.settings import RUNS
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol
+
+    from housing.orchestration.run_summary import Summary
+
+
+class FailureAlertOperator(BaseOperator):
+    """Tells people why tasks of the run failed, or why the gate rejected its result.
+
+    Skips itself where there is nothing to tell. It waits for all tasks before it, however they
+    end, so that one alert names every failure.
+
+    Args:
+        validate: Task id of the gate.
+    """
+
+    ui_color = "#f8d7d4"
+
+    def __init__(self, *, validate: str, **kwargs: Any) -> None:  # noqa: ANN401  # BaseOperator's own
+        kwargs.setdefault("trigger_rule", TriggerRule.ALL_DONE)
+        super().__init__(**kwargs)
+        self.validate = validate
+
+    def execute(self, context: Context) -> dict[str, str]:
+        """Sends the alert.
+
+        Returns:
+            Message of each failed task, by task id.
+
+        Raises:
+            AirflowSkipException: No task failed, and the gate rejected nothing.
+        """
+        ti = context["ti"]
+        failures = _failures(ti, _states(ti))
+        verdict = _pull(ti, self.validate, xcom_keys.VERDICT) or {"checks": []}
+        reasons = [check["sentence"] for check in verdict["checks"] if not check["passed"]]
+        if not failures and not reasons:
+            raise skipped("nothing to tell")
+        alerts.send(alerts.Alert(ti.dag_id, ti.run_id, failures, tuple(reasons), ti.log_url))
+        return failures
+
+
+class SummarizingOperator(BaseOperator):
+    """Base of the tasks that write what the run did so far.
+
+    Args:
+        root: The project's folder.
+        stages: Name of each stage by its task id.
+        validate: Task id of the gate.
+        promote: Task id of the promotion.
+    """
+
+    template_fields: Sequence[str] = ("root",)
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        stages: Mapping[str, str],
+        validate: str,
+        promote: str,
+        **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root = root
+        self.stages = stages
+        self.validate = validate
+        self.promote = promote
+
+    def summarize(self, context: Context) -> Summary:
+        """Sums the run up and writes it below the project's folder."""
+        from housing.orchestration.run_summary import (  # 4 ms of each parse of a DAG file
+            StageLine,
+            Summary,
+        )
+
+        ti, states = context["ti"], _states(context["ti"])
+        summary = Summary(
+            dag_id=ti.dag_id,
+            run_id=ti.run_id,
+            ended=datetime.now(UTC).isoformat(timespec="seconds"),
+            stages=tuple(
+                StageLine.of(stage, states[task_id], _pull(ti, task_id, BaseXCom.XCOM_RETURN_KEY))
+                for task_id, stage in self.stages.items()
+            ),
+            failures=_failures(ti, states),
+            verdict=_pull(ti, self.validate, xcom_keys.VERDICT),
+            promotion=_pull(ti, self.promote, BaseXCom.XCOM_RETURN_KEY),
+            overrides=Steering.of(context["params"]).overrides,
+        )
+        path = Path(self.root) / RUNS / f"{summary.run_id}.json"
+        write_whole(path, json.dumps(summary.to_dict(), indent=2) + "\n")
+        return summary
+
+
+class SummaryOperator(SummarizingOperator):
+    """Writes what the run did, removes its workspace, and fails the run where a task failed.
+
+    The last task of the DAG, and the only one without a task after it: its state is the run's.
+    """
+
+    ui_color = "#e4e4f4"
+
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401  # the base's arguments
+        kwargs.setdefault("trigger_rule", TriggerRule.ALL_DONE)
+        super().__init__(**kwargs)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Sums the run up.
+
+        Returns:
+            The summary, see `housing.orchestration.run_summary.Summary`.
+
+        Raises:
+            AirflowFailException: A task of the run failed.
+        """
+        summary = self.summarize(context)
+        for line in summary.lines():
+            self.log.info("%s", line)
+        Workspace.of(Path(self.root), summary.run_id, summary.overrides).remove()
+        if summary.failures:
+            raise AirflowFailException(f"failed: {', '.join(summary.failures)}")
+        return summary.to_dict()
+
+
+def _states(ti: RuntimeTaskInstanceProtocol) -> dict[str, str]:
+    """Airflow's state of each task of the run."""
+    found: dict[str, Any] = ti.get_task_states(ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
+    return {task_id: str(state) for task_id, state in found.items()}
+
+
+def _failures(ti: RuntimeTaskInstanceProtocol, states: Mapping[str, str]) -> dict[str, str]:
+    """Message of each task that failed by itself."""
+    return {
+        task_id: _pull(ti, task_id, xcom_keys.ERROR) or "ended without a message, see its log"
+        for task_id, state in states.items()
+        if state == "failed"
+    }
+
+
+def _pull(ti: RuntimeTaskInstanceProtocol, task_id: str, key: str) -> Any:  # noqa: ANN401  # any XCom
+    return ti.xcom_pull(task_ids=task_id, key=key, map_indexes=-1)

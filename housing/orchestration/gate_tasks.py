@@ -1,0 +1,138 @@
+"""The tasks of the gate: judge the result, then promote it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseBranchOperator, BaseOperator, Context, TriggerRule
+
+from housing.domain.config import load_params
+from housing.engine import graph
+from housing.engine.airflow import xcom_keys
+from housing.engine.airflow.error_handling import explained
+from housing.engine.airflow.fast_skip import skipped
+from housing.engine.airflow.links import Linked, RunLink
+from housing.engine.airflow.run_options import Steering
+from housing.engine.airflow.workspace import Workspace
+
+if TYPE_CHECKING:
+    from housing.domain.gate import Verdict
+
+
+class ValidateModelOperator(Linked, BaseBranchOperator):
+    """Judges the result of the stages, and sends the run to the promotion or to the alert.
+
+    Skips itself where the alias already serves this very result, and where the run left out the
+    last stages, so that there is no new result.
+
+    Args:
+        root: The project's folder.
+        promote: Task id to go on with where the gate passes.
+        alert: Task id to go on with where it does not, or where the run may not promote.
+    """
+
+    template_fields: Sequence[str] = ("root",)
+    operator_extra_links = (RunLink(),)
+    ui_color = "#fdf0c8"
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        promote: str,
+        alert: str,
+        **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
+    ) -> None:
+        kwargs.setdefault("trigger_rule", TriggerRule.NONE_FAILED)  # an unchanged stage is skipped
+        super().__init__(**kwargs)
+        self.root = root
+        self.promote = promote
+        self.alert = alert
+
+    def choose_branch(self, context: Context) -> str:
+        """The task to go on with.
+
+        Raises:
+            AirflowSkipException: There is nothing new to judge.
+            AirflowFailException: The params or the form are wrong: no retry helps.
+            TrackingError: MLflow does not answer, or does not know the result.
+        """
+        from housing.domain import gate  # it comes with polars, which is too heavy for a DAG file
+
+        steering = Steering.of(context["params"])
+        with explained(context):
+            verdict = self._judge(steering, context["ti"].run_id)
+        context["ti"].xcom_push(key=xcom_keys.VERDICT, value=verdict.to_dict())
+        for line in gate.render(verdict).splitlines():
+            self.log.info("%s", line)
+        if verdict.unchanged:
+            raise skipped(f"result {verdict.result} is promoted already")
+        if verdict.passed and steering.overrides and not steering.promote_overrides:
+            self.log.info("not promoted: made with overrides, and promote_overrides is off")
+            return self.alert
+        return self.promote if verdict.passed else self.alert
+
+    def _judge(self, steering: Steering, run_id: str) -> Verdict:
+        from housing.mlops import registry  # it may need mlflow, which is too heavy for a DAG file
+
+        upstream = {node.name: node.upstream for node in graph.load(Path(self.root)).stages}
+        if not steering.reaches_gate(upstream):
+            raise skipped(f"no result: {steering.scope} {steering.stage}")
+        with Workspace.of(Path(self.root), run_id, steering.overrides).entered() as settings:
+            verdict = registry.validate(settings, load_params(settings.root / "params.yaml"))
+            self.show({RunLink.name: settings.run_address(verdict.run_id)})
+        return verdict
+
+
+class PromoteOperator(Linked, BaseOperator):
+    """Registers the judged model and moves the alias to it; doing it twice is doing it once.
+
+    Args:
+        root: The project's folder.
+        validate: Task id of the `ValidateModelOperator`.
+    """
+
+    template_fields: Sequence[str] = ("root",)
+    operator_extra_links = (RunLink(),)
+    ui_color = "#d9f2d0"
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        validate: str,
+        **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
+    ) -> None:
+        super().__init__(**kwargs)
+        self.root = root
+        self.validate = validate
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Promotes the model.
+
+        Returns:
+            The promotion: version, alias, and the version that the alias had before.
+
+        Raises:
+            AirflowFailException: The params are wrong: no retry helps.
+            TrackingError: MLflow does not answer, or cannot do it.
+        """
+        from housing.domain import gate
+        from housing.mlops import registry  # polars and mlflow are too heavy for a DAG file
+
+        ti, steering = context["ti"], Steering.of(context["params"])
+        with (
+            explained(context),
+            Workspace.of(Path(self.root), ti.run_id, steering.overrides).entered() as settings,
+        ):
+            content = ti.xcom_pull(task_ids=self.validate, key=xcom_keys.VERDICT, map_indexes=-1)
+            verdict = gate.Verdict.from_dict(content)
+            self.show({RunLink.name: settings.run_address(verdict.run_id)})
+            params = load_params(settings.root / "params.yaml")
+            promotion = registry.promote(settings, params, verdict)
+        self.log.info("version %s is now %s", promotion.version, promotion.alias)
+        if not promotion.moved:
+            self.outlets = []  # Airflow emits an event for each outlet: nothing changed
+        return promotion.model_dump(mode="json")

@@ -1,0 +1,124 @@
+"""The tasks that tell people what a run promoted, or why it did not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.sdk import BaseOperator, Context, TriggerRule
+from airflow.sdk.bases.xcom import BaseXCom
+
+from housing.domain.config import load_params
+from housing.engine.airflow import xcom_keys
+from housing.engine.airflow.fast_skip import skipped
+from housing.errors import NotificationError
+from housing.settings import load_settings
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol
+
+    from housing.messages import Message
+
+Channel = Literal["slack", "mail"]
+CHANNELS: tuple[Channel, ...] = ("slack", "mail")
+
+
+class NotifyOperator(BaseOperator):
+    """Tells people over one channel what was promoted, what the gate rejected, and what failed.
+
+    It runs after the promotion and the alert, whatever became of them, and never fails for its
+    channel's sake: where that is not configured, or dead, the message is logged in full and the
+    task ends as skipped.
+
+    Args:
+        channel: Where the message goes.
+        root: The project's folder.
+        validate: Task id of the gate.
+        promote: Task id of the promotion.
+        alert: Task id of the alert.
+    """
+
+    template_fields: Sequence[str] = ("root",)
+    ui_color = "#e8dff5"
+
+    def __init__(
+        self,
+        *,
+        channel: Channel,
+        root: str,
+        validate: str,
+        promote: str,
+        alert: str,
+        **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
+    ) -> None:
+        kwargs.setdefault("trigger_rule", TriggerRule.ALL_DONE)
+        super().__init__(**kwargs)
+        self.channel = channel
+        self.root = root
+        self.validate = validate
+        self.promote = promote
+        self.alert = alert
+
+    def execute(self, context: Context) -> list[str]:
+        """Sends the messages.
+
+        Returns:
+            Their titles.
+
+        Raises:
+            AirflowSkipException: There is nothing to tell, the channel is not configured, or it
+                did not take a message.
+        """
+        sent = self._messages(context)
+        if not sent:
+            raise skipped("nothing to tell")
+        for message in sent:
+            try:
+                self._send(message)
+            except NotificationError as error:
+                self.log.warning("not delivered, so here it is:\n%s", message.to_text())
+                raise skipped(str(error)) from error
+        return [message.title for message in sent]
+
+    def _send(self, message: Message) -> None:
+        # The providers are too heavy for a DAG file.
+        if self.channel == "slack":
+            from housing.orchestration import slack
+
+            slack.post(message)
+        else:
+            from housing.orchestration import mail
+
+            mail.send(message, load_settings().mail_to)
+
+    def _messages(self, context: Context) -> list[Message]:
+        from housing import messages  # with the next one 4 ms of each parse of a DAG file
+        from housing.domain.gate import (
+            Verdict,  # it comes with polars, which is too heavy for a DAG file
+        )
+        from housing.orchestration.task_logs import last_lines
+
+        ti = context["ti"]
+        model = load_params(Path(self.root) / "params.yaml").registry.model
+        judged = _pull(ti, self.validate, xcom_keys.VERDICT)
+        promoted, failures = _pull(ti, self.promote), _pull(ti, self.alert)
+        links = {"Airflow run": ti.log_url.partition("/tasks/")[0]}
+        found: list[Message] = []
+        if judged:
+            verdict = Verdict.from_dict(judged)
+            links["MLflow run"] = load_settings().run_address(verdict.run_id)
+            if promoted:
+                found.append(messages.promotion(model, promoted["version"], verdict, links))
+            elif not verdict.passed:
+                found.append(messages.rejection(model, verdict, links))
+        if failures:
+            logs = {task: last_lines(ti.dag_id, ti.run_id, task) for task in failures}
+            found.append(messages.failure(f"{ti.dag_id}, {ti.run_id}", failures, logs, links))
+        return found
+
+
+def _pull(
+    ti: RuntimeTaskInstanceProtocol, task_id: str, key: str = BaseXCom.XCOM_RETURN_KEY
+) -> Any:  # noqa: ANN401  # any XCom
+    return ti.xcom_pull(task_ids=task_id, key=key, map_indexes=-1)
