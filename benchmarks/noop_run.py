@@ -27,7 +27,7 @@ from pathlib import Path
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, chain
 from housing.engine.airflow.task_group import render
-from housing.engine.execution import graph
+from housing.engine import graph
 
 root = Path(__file__).parent.parent
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -8,8 +8,8 @@ from pathlib import Path
 from pydantic import Field, Json, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from housing.engine.root import dvc_root
 from housing.errors import ConfigError
-from housing.root import dvc_root
 
 RUNS = Path(".housing/runs")
 """Folder, below the root, of one JSON summary for each run of the DAG."""

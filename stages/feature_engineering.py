@@ -1,4 +1,4 @@
-"""Splits the rows and turns them into features: see ``housing.domain.split`` and ``housing.domain.features``."""
+"""Splits the rows and turns them into features (``housing.domain.split``, ``features``)."""
 
 from __future__ import annotations
 

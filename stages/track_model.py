@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from housing.domain.config import Params
+from housing.engine.stage_notes import note_links
 from housing.mlops.tracking.tracked_run import track
 from housing.settings import load_settings
-from housing.stage import note_links, run, say
+from housing.stage import run, say
 
 
 def body(params: Params) -> None:

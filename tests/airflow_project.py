@@ -24,7 +24,7 @@ from airflow.sdk import DAG
 from housing.orchestration.finish_tasks import FailureAlertOperator, SummaryOperator
 from housing.engine.airflow.task_group import render
 from housing.engine.airflow.run_options import form
-from housing.engine.execution import graph
+from housing.engine import graph
 
 root = Path(__file__).parent
 stages = graph.load(root)

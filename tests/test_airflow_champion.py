@@ -17,8 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from airflow.sdk import DAG, task
 from housing.engine.airflow.assets import alias_asset
+from housing.orchestration.champion_tasks import (
+    CompareOperator, RollbackOperator, SetChampionOperator
+)
 from housing.orchestration.scoring_tasks import FindFilesOperator, ScoreFileOperator
-from housing.orchestration.champion_tasks import CompareOperator, RollbackOperator, SetChampionOperator
 
 root = str(Path(__file__).parent)
 champion = alias_asset("tiny", "person-price", "champion")

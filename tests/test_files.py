@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from housing import stage
+from housing.engine import stage_notes
 from housing.engine.files import replacing, write_whole
 
 
@@ -63,10 +63,10 @@ def test_the_longest_file_name_can_be_written(tmp_path: Path) -> None:
 def test_a_broken_note_of_a_stage_is_named_and_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
 ) -> None:
-    write_whole(stage.duration_file(tmp_path, "train@a"), content)
-    write_whole(tmp_path / stage.LINKS / "train@a.json", content)
-    assert stage.last_duration(tmp_path, "train@a") is None
-    assert stage.last_links(tmp_path, "train@a") == {}
+    write_whole(stage_notes.duration_file(tmp_path, "train@a"), content)
+    write_whole(tmp_path / stage_notes.LINKS / "train@a.json", content)
+    assert stage_notes.last_duration(tmp_path, "train@a") is None
+    assert stage_notes.last_links(tmp_path, "train@a") == {}
     assert "durations/train@a.json" in caplog.text
     assert "links/train@a.json" in caplog.text
 
@@ -75,5 +75,5 @@ def test_a_note_that_finds_no_room_does_not_fail_the_stage(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with full_disk():
-        stage.note_duration(tmp_path, "train", 1.5)
+        stage_notes.note_duration(tmp_path, "train", 1.5)
     assert "durations/train.json" in caplog.text

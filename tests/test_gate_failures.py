@@ -203,7 +203,7 @@ def withdrawn(scene: Scene) -> Iterator[None]:
 @contextmanager
 def other_code(scene: Scene) -> Iterator[None]:
     """The logged model's code adds a hundred dollars."""
-    file = scene.bundle(scene.second) / "serving.py"
+    file = scene.bundle(scene.second) / "pyfunc_model.py"
     text = file.read_text(encoding="utf-8").replace(
         '"prediction": price', '"prediction": price + 100'
     )

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from airflow.sdk import DAG, Param, task
 from airflow.sdk.exceptions import AirflowSkipException
-from housing.orchestration import xcoms
+from housing.engine.airflow import xcom_keys
 from housing.orchestration.finish_tasks import FailureAlertOperator
 from housing.orchestration.notify_tasks import NotifyOperator
 
@@ -33,14 +33,14 @@ def validate(params, ti):
         raise AirflowSkipException("promoted already")
     passed = params["mode"] != "rejected"
     check = {"name": "rmse", "passed": passed, "value": 1, "limit": 2, "sentence": "RMSE is high"}
-    ti.xcom_push(xcoms.VERDICT, {**VERDICT, "passed": passed, "checks": [check]})
+    ti.xcom_push(xcom_keys.VERDICT, {**VERDICT, "passed": passed, "checks": [check]})
 
 @task
 def promote(params, ti):
     if params["mode"] == "rejected":
         raise AirflowSkipException("rejected")
     if params["mode"] == "broken":
-        ti.xcom_push(xcoms.ERROR, "the registry does not answer")
+        ti.xcom_push(xcom_keys.ERROR, "the registry does not answer")
         raise RuntimeError("the registry does not answer")
     return {"version": "4", "alias": "staging"}
 

@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parents[1]
 SCRIPT = """
 import json
 from housing.settings import load_settings
-from housing.stage import note_links
+from housing.engine.stage_notes import note_links
 settings = load_settings()
 note_links({"of": open("params.yaml").read().strip()})
 told = {"root": str(settings.root), "store": settings.store,

@@ -163,7 +163,8 @@ def test_what_is_left_out_is_told(project: Path, lines: list[str]) -> None:
 
 def test_a_delivery_that_comes_while_others_are_read(project: Path, lines: list[str]) -> None:
     deliver(project, "a.csv", lines[:102])
-    late = "import housing.domain.data.ingest as i\nfrom housing.domain.data.quality import describe as d\n"
+    late = "import housing.domain.data.ingest as i\n"
+    late += "from housing.domain.data.quality import describe as d\n"
     late += "i.describe = lambda t: (open('data/landing/b.csv', 'w').write('x'), d(t))[1]\n"
     late += "import stages.ingest_data as s; s.stage.run(s.main)"
     command = [sys.executable, "-c", late]

@@ -191,7 +191,7 @@ def test_the_stages_script_tracks(mlflow_file: str, tmp_path: Path) -> None:
 def test_a_logged_model_runs_with_its_own_code(done: Workspace, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     write_bundle(bundle, done.params, read_result(done.root), None, None)
-    (code,) = bundle.glob("code/housing/features.py")
+    (code,) = bundle.glob("code/housing/domain/features.py")
     code.write_text(code.read_text() + "\nraise RuntimeError('the code of the bundle')\n")
     with pytest.raises(ModelError, match="the code of the bundle"):
         score(bundle, houses(5))

@@ -129,7 +129,8 @@ class Scores(Frozen):
         quarantined: Rows that broke a rule.
         reasons: How many rows broke each rule.
         seconds: How long it took.
-        columns: What a sample of the scored rows looks like, see `housing.domain.data.quality.describe`.
+        columns: What a sample of the scored rows looks like, see
+            `housing.domain.data.quality.describe`.
     """
 
     file: str

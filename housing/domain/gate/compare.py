@@ -1,7 +1,7 @@
 """Champion against challenger on the same held-out rows, by a bootstrap over places.
 
-Whole cells of the map are resampled, see `housing.domain.features.cells` (cluster bootstrap: Davison and
-Hinkley 1997, section 3.8).
+Whole cells of the map are resampled, see `housing.domain.features.cells` (cluster bootstrap:
+Davison and Hinkley 1997, section 3.8).
 """
 
 from __future__ import annotations

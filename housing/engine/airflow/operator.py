@@ -86,7 +86,7 @@ class DvcStageOperator(Linked, BaseOperator):
 
     def _reproduce(self, steering: Steering, run_id: str) -> StageRecord:
         from housing.engine.execution.stage_run import StageRun  # DVC is too heavy for a DAG file
-        from housing.stage import last_links
+        from housing.engine.stage_notes import last_links
 
         # The garbage collector would search all that Airflow has loaded, for 0.2 s in every other
         # task; nothing of that becomes garbage before the task's process ends.

@@ -19,8 +19,8 @@ from housing.engine import graph
 from housing.engine.execution import dvc_errors, inputs, locks, reasons, recovery
 from housing.engine.execution.stage_process import Command
 from housing.engine.execution.stage_result import Change, StageRecord, Verdict
+from housing.engine.stage_notes import last_duration, note_duration
 from housing.errors import InputsChangedError
-from housing.stage import last_duration, note_duration
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

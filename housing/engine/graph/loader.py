@@ -1,7 +1,7 @@
 """The stages of ``dvc.yaml`` and the edges between them, as plain data.
 
-DVC's own resolver makes the graph (``housing.engine.graph.resolve``); a manifest keeps it between two
-looks (``housing.engine.graph.manifest``), so that a DAG file reads it without importing DVC.
+DVC's own resolver makes the graph (``housing.engine.graph.resolve``); a manifest keeps it between
+two looks (``housing.engine.graph.manifest``), so that a DAG file reads it without importing DVC.
 """
 
 from __future__ import annotations

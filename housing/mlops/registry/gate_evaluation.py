@@ -1,4 +1,4 @@
-"""The gate at work: gathers the evidence from MLflow and asks the checks of `housing.domain.gate`."""
+"""Gathers the gate's evidence from MLflow and makes the checks of `housing.domain.gate`."""
 
 from __future__ import annotations
 

@@ -26,16 +26,17 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.models import ModelSignature
 
-PACKAGE = Path(__file__).parent.parent
+PACKAGE = Path(__file__).parents[2]
 CODE = (
     "__init__.py",
-    "config.py",
+    "domain/__init__.py",
+    "domain/config.py",
+    "domain/features.py",
+    "domain/model.py",
+    "domain/tables.py",
     "errors.py",
-    "features.py",
-    "model.py",
-    "tables.py",
 )
-"""Files of this package that `serving.py` imports, directly or not."""
+"""Files of this package that `pyfunc_model.py` imports, directly or not."""
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "polars", "pyarrow", "pydantic", "pyyaml", "xgboost")
 OUTPUTS = ("prediction", "lower", "upper")
 EXAMPLE_ROWS = 5
@@ -116,7 +117,7 @@ def write_bundle(
     with tempfile.TemporaryDirectory(prefix="housing-") as folder:
         mlflow.pyfunc.save_model(
             path=str(bundle),
-            python_model=str(Path(__file__).with_name("serving.py")),
+            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             code_paths=[str(_copy_code(Path(folder)))],
             artifacts={
                 "model": str(result.root / result.model),
@@ -186,7 +187,7 @@ def score(bundle: Path, rows: pl.DataFrame) -> pl.DataFrame:
     with tempfile.TemporaryDirectory(prefix="housing-") as folder:
         asked, answered = Path(folder) / "rows.parquet", Path(folder) / "answer.parquet"
         rows.write_parquet(asked)
-        script = str(Path(__file__).with_name("score.py"))
+        script = str(Path(__file__).with_name("score_worker.py"))
         # -P keeps the script's folder off the import path: its neighbours are modules too.
         command = [sys.executable, "-P", script, str(bundle), str(asked), str(answered)]
         done = _run(command)

@@ -9,8 +9,8 @@ from typing import Any
 
 from housing.domain.config import Params, plain_name
 from housing.engine.execution.lockfile import read
+from housing.engine.stage_notes import last_duration
 from housing.mlops.tracking.result import REPORT, Result
-from housing.stage import last_duration
 
 TRAINING = Path("reports/training")
 LIMIT = 6000

@@ -1,4 +1,4 @@
-"""Loads a logged model and prices a table: a script, started by `housing.mlops.tracking.bundle.score`.
+"""A script that loads a logged model and prices a table, see `housing.mlops.tracking.bundle`.
 
 It imports nothing of this package, so that the model's own copy of it is the one that runs.
 """
