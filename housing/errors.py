@@ -23,11 +23,33 @@ A message gives the fact, the offending value, and what to do next.
 
 from __future__ import annotations
 
+import re
 from typing import Self
+
+_LOGIN = re.compile(r"(?<=://)[^\s/]*@")
+_SECRET = re.compile(r"(?i)([?&;][\w.-]*(?:password|passwd|token|secret|signature)=)[^&;\s]*")
+
+
+def fit_to_show(text: str) -> str:
+    """A text in which no address carries a login.
+
+    Every error, link and message goes through here: logs, XComs, run summaries, MLflow and chats
+    are read by more people than may know a password.
+
+    Args:
+        text: An address, or any text with addresses in it.
+
+    Returns:
+        The text without ``user:password@`` after a ``://``, and with ``***`` for the value of a
+        password, token, secret or signature in a query.
+    """
+    return _SECRET.sub(r"\1***", _LOGIN.sub("", text))
 
 
 class HousingError(Exception):
     """Base of every error of this package: catch it to catch them all.
+
+    Addresses in its texts lose their logins, see `fit_to_show`.
 
     Args:
         fact: What is wrong, with the offending value.
@@ -35,9 +57,9 @@ class HousingError(Exception):
     """
 
     def __init__(self, fact: str, hint: str = "") -> None:
-        super().__init__(fact, hint)
-        self.fact = fact
-        self.hint = hint
+        self.fact = fit_to_show(fact)
+        self.hint = fit_to_show(hint)
+        super().__init__(self.fact, self.hint)
 
     def __str__(self) -> str:
         return f"{self.fact}\n  next: {self.hint}" if self.hint else self.fact
@@ -109,7 +131,17 @@ class TrackingUnavailableError(TrackingError):
 
 
 class RunNotFoundError(TrackingError):
-    """MLflow does not know the run of this result."""
+    """MLflow does not know the run of this result.
+
+    Args:
+        fact: Which run, and what became of it.
+        hint: What to do next.
+        gone: Whether it is gone for ever, so that it can not be restored.
+    """
+
+    def __init__(self, fact: str, hint: str = "", *, gone: bool = False) -> None:
+        super().__init__(fact, hint)
+        self.gone = gone
 
 
 class EvidenceError(TrackingError):

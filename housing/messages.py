@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from housing.errors import fit_to_show
+
 if TYPE_CHECKING:
     from housing.domain.gate import Check, Verdict
 
@@ -201,8 +203,8 @@ def failure(
 
 
 def last_lines(text: str) -> str:
-    """The end of a log: its last `LOG_LINES` lines."""
-    return "\n".join(text.rstrip().splitlines()[-LOG_LINES:])
+    """The end of a log: its last `LOG_LINES` lines, without the logins in its addresses."""
+    return fit_to_show("\n".join(text.rstrip().splitlines()[-LOG_LINES:]))
 
 
 def format_metric(name: str, value: float) -> str:
@@ -249,7 +251,7 @@ def _verdict_table(checks: Sequence[Check]) -> Table:
 
 
 def _given(links: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((label, address) for label, address in links.items() if address)
+    return tuple((label, fit_to_show(address)) for label, address in links.items() if address)
 
 
 def _aligned(header: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> str:

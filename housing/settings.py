@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, Json, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from housing.engine.root import dvc_root
-from housing.errors import ConfigError
+from housing.errors import ConfigError, fit_to_show
 
+WEB = ("http://", "https://")
 RUNS = Path(".housing/runs")
 """Folder, below the root, of one JSON summary for each run of the DAG."""
 
@@ -23,7 +25,7 @@ class Settings(BaseSettings):
             command it is DVC's root, whatever the variable says: ``dvc exp run --temp`` works in
             a copy of the repository.
         tracking_uri: ``MLFLOW_TRACKING_URI``: an MLflow server, or an SQLite store. By default
-            an SQLite store under the root.
+            an SQLite store under the root. It may hold a login, so it is left out of the repr.
         artifacts: ``HOUSING_ARTIFACTS``: where a new MLflow experiment keeps its artifacts. By
             default a folder under the root for an SQLite store; a server decides for itself.
         mlflow_url: ``HOUSING_MLFLOW_URL``: where a browser finds MLflow, where that is not the
@@ -49,7 +51,7 @@ class Settings(BaseSettings):
 
     root: Path = Field(default_factory=Path.cwd)
     # MLflow reads this variable too, and its name is MLflow's.
-    tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
+    tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI", repr=False)
     artifacts: str = ""
     mlflow_url: str = ""
     git_revision: str = ""
@@ -63,21 +65,35 @@ class Settings(BaseSettings):
 
     @property
     def store(self) -> str:
-        """The tracking URI to use."""
-        return self.tracking_uri or f"sqlite:///{self.root.resolve()}/.mlflow/mlflow.db"
+        """The tracking URI to use; a server's without login and without a slash at its end.
+
+        What never sees a password cannot write it down: MLflow's client quotes its URI in errors.
+        The login is in `login`. A database's URI keeps it, for there is no other place.
+        """
+        uri = self.tracking_uri or f"sqlite:///{self.root.resolve()}/.mlflow/mlflow.db"
+        return fit_to_show(uri).rstrip("/") if uri.startswith(WEB) else uri
+
+    @property
+    def login(self) -> tuple[str, str] | None:
+        """User and password in the tracking URI of a server, or None where it has none."""
+        if not self.tracking_uri.startswith(WEB):
+            return None
+        user, at, _ = urlsplit(self.tracking_uri).netloc.rpartition("@")
+        name, _, password = user.partition(":")
+        return (unquote(name), unquote(password)) if at else None
 
     @property
     def artifact_location(self) -> str | None:
         """Artifact location of a new experiment, or None to let the server decide."""
         if self.artifacts:
             return self.artifacts
-        if self.store.startswith(("http://", "https://")):
+        if self.store.startswith(WEB):
             return None
         return (self.root.resolve() / ".mlflow" / "artifacts").as_uri()
 
     def run_address(self, run_id: str) -> str:
         """Where a browser sees an MLflow run, or "" for a store without a server."""
-        base = self.mlflow_url or self.store
+        base = fit_to_show(self.mlflow_url or self.store)
         return f"{base.rstrip('/')}/#/runs/{run_id}" if base.startswith("http") and run_id else ""
 
 

@@ -9,7 +9,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from housing.engine.airflow import xcom_keys
-from housing.errors import ConfigError, GraphError
+from housing.errors import ConfigError, GraphError, fit_to_show
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def explained(context: Context) -> Iterator[None]:
     except AirflowException:
         raise  # Airflow's own way to skip a task or a branch
     except Exception as error:
-        message = str(error) or type(error).__name__
+        message = fit_to_show(str(error)) or type(error).__name__
         context["ti"].xcom_push(key=xcom_keys.ERROR, value=message)
         if isinstance(error, (ConfigError, GraphError)):
             raise AirflowFailException(message) from error

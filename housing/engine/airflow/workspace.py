@@ -75,7 +75,7 @@ class Workspace:
         inside = {
             "HOUSING_ROOT": str(self.root),
             "HOUSING_OVERRIDES": json.dumps(self.overrides),
-            "MLFLOW_TRACKING_URI": settings.store,
+            "MLFLOW_TRACKING_URI": settings.tracking_uri or settings.store,
             **(
                 {"HOUSING_ARTIFACTS": settings.artifact_location}
                 if settings.artifact_location
