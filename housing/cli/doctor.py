@@ -17,8 +17,8 @@ from rich.text import Text
 
 from housing.cli.home import CONNECTION
 from housing.domain.config import load_params
-from housing.errors import HousingError
-from housing.settings import Settings, load_settings
+from housing.errors import HousingError, fit_to_show
+from housing.settings import WEB, Settings, load_settings
 
 State = Literal["ok", "warning", "fault"]
 
@@ -105,15 +105,11 @@ def _deliveries(settings: Settings) -> Finding:
 
 def _mlflow(settings: Settings) -> Finding:
     store = settings.store
-    if not store.startswith(("http://", "https://")):
-        return Finding("MLflow", "ok", store)
-    import httpx
+    if store.startswith(WEB):
+        from housing.mlops.tracking.connection import knock
 
-    try:
-        httpx.get(f"{store}/health", timeout=settings.mlflow_timeout).raise_for_status()
-    except httpx.HTTPError as error:
-        return Finding("MLflow", "fault", f"{store} does not answer: {error}", "make up")
-    return Finding("MLflow", "ok", store)
+        knock(settings)
+    return Finding("MLflow", "ok", fit_to_show(store))
 
 
 def _airflow(settings: Settings) -> Finding:

@@ -117,20 +117,32 @@ def tag_version(client: MlflowClient, model: str, version: str, name: str, value
             raise
 
 
+def find_run(client: MlflowClient, run_id: str) -> Run | None:
+    """A run, deleted or not, or None where MLflow has none: ``mlflow gc`` removes them for ever."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        return None
+
+
 def live_run(client: MlflowClient, run_id: str) -> Run:
     """A run that is complete and not deleted.
 
     Raises:
         RunNotFoundError: The run is missing, deleted or half logged.
     """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in ABSENT:
-            raise
-        raise RunNotFoundError(f"MLflow has no run {run_id}", "dvc repro track_model") from error
+    run = find_run(client, run_id)
+    if run is None:
+        raise RunNotFoundError(
+            f"MLflow has no run {run_id}: `mlflow gc` removes deleted runs for ever",
+            "housing champion VERSION --why TEXT, with a version whose run is there; the next run "
+            "logs the result of the workspace again",
+            gone=True,
+        )
     if run.info.lifecycle_stage != "active":
         raise RunNotFoundError(
             f"the MLflow run {run_id} was deleted", f"mlflow runs restore --run-id {run_id}"

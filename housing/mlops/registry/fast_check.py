@@ -5,26 +5,26 @@ Importing MLflow's client takes two seconds, so a server is asked by two plain r
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
-
-import httpx
 
 from housing.domain.config import Params
 from housing.domain.gate import Verdict
-from housing.errors import TrackingError
+from housing.errors import TrackingError, TrackingUnavailableError
 from housing.mlops.registry.client import (
     ABSENT,
     LIMITS,
     SETTLED,
     WITHDRAWN,
     alias_version,
+    find_run,
     is_whole,
     limits_digest,
     moved_aliases,
 )
-from housing.mlops.tracking.connection import connected, is_server, unavailable
+from housing.mlops.tracking.connection import connected, is_server, refused, unavailable
+from housing.mlops.tracking.request import get, needs_client
 from housing.mlops.tracking.result import Result
 from housing.mlops.tracking.tracked_run import RESULT
 from housing.settings import Settings
@@ -53,8 +53,9 @@ def settled(settings: Settings, params: Params, result: Result) -> Verdict | Non
 
     Raises:
         TrackingUnavailableError: MLflow does not answer.
+        TrackingError: MLflow refuses the login, or is not trusted.
     """
-    look = _over_http if is_server(settings) else _in_store
+    look = _over_http if is_server(settings) and not needs_client() else _by_client
     wanted = {RESULT: result.fingerprint, LIMITS: limits_digest(params), SETTLED: "true"}
     held: list[Seen] = []
     for alias in moved_aliases(params):
@@ -76,12 +77,14 @@ def settled(settings: Settings, params: Params, result: Result) -> Verdict | Non
     )
 
 
-def _in_store(settings: Settings, model: str, alias: str) -> Seen | None:
+def _by_client(settings: Settings, model: str, alias: str) -> Seen | None:
     with connected(settings) as client:
         version = alias_version(client, model, alias)
         if version is None:
             return None
-        run = client.get_run(version.run_id or "")
+        run = find_run(client, version.run_id or "")
+        if run is None:
+            return None
         return Seen(
             str(version.version),
             run.info.run_id,
@@ -111,31 +114,30 @@ def _over_http(settings: Settings, model: str, alias: str) -> Seen | None:
 
 def _get(settings: Settings, path: str, query: dict[str, str]) -> dict[str, Any] | None:
     try:
-        answer = httpx.get(
-            f"{settings.store.rstrip('/')}/{API}/{path}",
-            params=query,
-            auth=_login(),
-            timeout=settings.mlflow_timeout,
-        )
-        content: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
+        answer = get(settings, f"{API}/{path}", query)
+    except OSError as error:  # of requests, or a time that ran out
         raise unavailable(settings, error) from error
-    if answer.is_success:
+    if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        raise refused(settings, f"{answer.status_code} {answer.reason}")
+    try:
+        content: dict[str, Any] = answer.json()
+    except ValueError as error:
+        raise TrackingUnavailableError(
+            f"{settings.store} answers {answer.status_code}, but not as MLflow does",
+            "correct MLFLOW_TRACKING_URI, or look into the server's log",
+        ) from error
+    if answer.ok:
         return content
-    if answer.is_server_error:
-        raise unavailable(settings, httpx.HTTPError(f"it answers {answer.status_code}"))
     if content.get("error_code") in ABSENT:
         return None
+    if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise TrackingUnavailableError(
+            f"MLflow at {settings.store} answers {answer.status_code}",
+            "look into the server's log; then run the task again",
+        )
     raise TrackingError(
-        f"MLflow at {settings.store} refuses: {content.get('message')}",
-        "look at MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+        f"MLflow at {settings.store} refuses: {content.get('message')}", "look at MLflow's log"
     )
-
-
-def _login() -> tuple[str, str] | None:
-    """The login that MLflow's own client reads from the environment."""
-    name = os.environ.get("MLFLOW_TRACKING_USERNAME")
-    return (name, os.environ.get("MLFLOW_TRACKING_PASSWORD", "")) if name else None
 
 
 def _tags(holder: dict[str, Any]) -> dict[str, str]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-import httpx
-
-from housing.errors import TrackingUnavailableError
-from housing.settings import Settings
+from housing.errors import TrackingError, TrackingUnavailableError
+from housing.mlops.tracking.request import get, in_time, set_login
+from housing.settings import WEB, Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,11 +23,23 @@ SQLITE = "sqlite:///"
 TRANSIENT = frozenset({"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "INTERNAL_ERROR"})
 """MLflow's names for "not now" and "I failed"; the last is also what its client says of a
 connection that breaks while files are copied."""
+REFUSED = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"})
+"""MLflow's names for a login that is missing, wrong, or not enough."""
+LOGIN_HINT = (
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, where "
+    "this command runs, or write ~/.mlflow/credentials"
+)
+TRUST_HINT = (
+    "export MLFLOW_TRACKING_SERVER_CERT_PATH=FILE, or REQUESTS_CA_BUNDLE=FILE: the certificate of "
+    "the authority that signed the server's"
+)
+TRANSFER = 900.0
+"""Seconds that one transfer of files may take."""
 
 
 def is_server(settings: Settings) -> bool:
     """Whether MLflow is reached over HTTP, not as a store on this machine."""
-    return settings.store.startswith(("http://", "https://"))
+    return settings.store.startswith(WEB)
 
 
 @contextmanager
@@ -34,14 +47,15 @@ def connected(settings: Settings) -> Iterator[MlflowClient]:
     """Opens MLflow; inside, a silent or dying MLflow is one kind of error.
 
     MLflow waits two minutes for an answer and retries seven times unless told otherwise. Here a
-    dead or hanging server is noticed within a minute; retrying later is the caller's part. A
-    variable that the environment sets itself stays as it is.
+    dead, hanging or trickling server is noticed within a minute; retrying later is the caller's
+    part. A variable that the environment sets itself stays as it is.
 
     Args:
         settings: Where MLflow is.
 
     Raises:
         TrackingUnavailableError: MLflow does not answer.
+        TrackingError: MLflow refuses: the login, its certificate, or the request.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(max(1, int(settings.mlflow_timeout))))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(RETRIES))
@@ -53,6 +67,7 @@ def connected(settings: Settings) -> Iterator[MlflowClient]:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     # A logged model states what it needs; this project's lock file holds Airflow and more.
     os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
+    set_login(settings)
     _knock(settings)
     import mlflow
     import requests
@@ -61,52 +76,114 @@ def connected(settings: Settings) -> Iterator[MlflowClient]:
 
     mlflow.set_tracking_uri(settings.store)
     mlflow.set_registry_uri(settings.store)
+    client = mlflow.MlflowClient(settings.store, settings.store)
     try:
-        yield mlflow.MlflowClient(settings.store, settings.store)
-    except (requests.RequestException, OperationalError, sqlite3.OperationalError) as error:
+        yield cast("MlflowClient", _InTime(client)) if is_server(settings) else client
+    except (requests.RequestException, TimeoutError, OperationalError) as error:
+        raise unavailable(settings, error) from error
+    except sqlite3.OperationalError as error:
         raise unavailable(settings, error) from error
     except MlflowException as error:
-        if _is_transient(error):
-            raise unavailable(settings, error) from error
-        raise
+        raise _explained(settings, error) from error
 
 
-def unavailable(settings: Settings, error: Exception) -> TrackingUnavailableError:
-    """The error to raise when MLflow did not answer."""
+def unavailable(settings: Settings, error: Exception) -> TrackingError:
+    """The error to raise when MLflow did not answer, or its certificate is not trusted."""
+    if _is_untrusted(error):
+        return TrackingError(f"{settings.store} is not trusted: {error}", TRUST_HINT)
     return TrackingUnavailableError(
         f"MLflow at {settings.store} gives no answer: {error}",
         "start it (make up), or correct MLFLOW_TRACKING_URI; then run the task again",
     )
 
 
+def refused(settings: Settings, message: str) -> TrackingError:
+    """The error to raise when MLflow refuses the login."""
+    return TrackingError(f"MLflow at {settings.store} refuses the login: {message}", LOGIN_HINT)
+
+
+class _InTime:
+    """MLflow's client, where every call ends in time, see `in_time`.
+
+    Args:
+        client: The client of a server.
+    """
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+        # Each try may take the timeout; one more pays for the pauses between them.
+        tries = int(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) + 2
+        self._seconds = tries * float(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+        copies = "artifact" in name or name == "log_dict"
+
+        def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # of any method
+            return in_time(partial(method, *args, **kwargs), TRANSFER if copies else self._seconds)
+
+        return call
+
+
 def _knock(settings: Settings) -> None:
     """Makes the store's folder, or asks the server for a sign of life."""
     if settings.store.startswith(SQLITE):
         Path(settings.store.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-    if not is_server(settings):
-        return
+    if is_server(settings):
+        knock(settings)
+
+
+def knock(settings: Settings) -> None:
+    """Asks a server for a sign of life.
+
+    Args:
+        settings: Where MLflow is.
+
+    Raises:
+        TrackingUnavailableError: It does not answer.
+        TrackingError: Its certificate is not trusted.
+    """
     try:
-        answer = httpx.get(
-            f"{settings.store.rstrip('/')}/health",
-            timeout=settings.mlflow_timeout,
-            follow_redirects=True,
-        )
-    except httpx.HTTPError as error:
+        answer = get(settings, "health")
+    except OSError as error:  # of requests, or a time that ran out
         raise unavailable(settings, error) from error
-    if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+    if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise TrackingUnavailableError(
             f"MLflow at {settings.store} answers {answer.status_code}",
             "look into the server's log; then run the task again",
         )
 
 
-def _is_transient(error: Exception) -> bool:
-    """Whether MLflow's client gave up on the connection, or the server asks for patience."""
-    import requests
+def _explained(settings: Settings, error: Exception) -> TrackingError:
+    """MLflow's own error in the terms of this package."""
+    code = getattr(error, "error_code", None)
+    if code in REFUSED:
+        return refused(settings, str(error))
+    if code in TRANSIENT or _is_cut_off(error):
+        return unavailable(settings, error)
+    return TrackingError(f"MLflow at {settings.store} refuses: {error}", "look at MLflow's log")
 
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, requests.RequestException):
-            return True
+        yield cause
         cause = cause.__cause__ or cause.__context__
-    return getattr(error, "error_code", None) in TRANSIENT
+
+
+def _is_untrusted(error: Exception) -> bool:
+    import requests
+
+    return any(
+        isinstance(cause, requests.exceptions.SSLError)
+        # What requests says of a file of certificates that does not exist.
+        or (type(cause) is OSError and "certificate" in str(cause))
+        for cause in _chain(error)
+    )
+
+
+def _is_cut_off(error: Exception) -> bool:
+    """Whether MLflow's client gave up on the connection."""
+    import requests
+
+    return any(isinstance(cause, requests.RequestException) for cause in _chain(error))
