@@ -51,6 +51,14 @@ def test_deps_name_the_closure_of_imports(stage: graph.StageNode) -> None:
     assert sorted(listed) == sorted(wanted), f"edit the deps of {stage.name} in dvc.yaml"
 
 
+def test_no_stage_depends_on_a_limit() -> None:
+    """A limit judges a result: a new one makes no new result, and no new version."""
+    keys = {param.partition(":")[2] for stage in STAGES for param in stage.params}
+    assert keys
+    assert "" not in keys, "a stage depends on all of params.yaml"
+    assert [key for key in keys if key.split(".")[0] in {"gate", "registry"}] == []
+
+
 def test_import_layers_hold() -> None:
     linter = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run(

@@ -37,8 +37,8 @@ def table(rows: int, seed: int) -> Table:
         pl.DataFrame(x, schema=["a", "b"]).with_columns(
             pl.Series(ROW, [f"{seed}{i:09x}" for i in generator.permutation(rows)]),
             pl.Series(TARGET, price),
-            pl.Series(LATITUDE, np.where(north, 39.5, 33.5)),
-            pl.Series(LONGITUDE, np.where(north, -119.5, -117.5)),
+            pl.Series(LATITUDE, np.where(north, 39.5, 33.5) + generator.random(rows)),
+            pl.Series(LONGITUDE, np.where(north, -119.5, -117.5) + generator.random(rows)),
         )
     )
 
@@ -86,7 +86,7 @@ def test_the_report_has_every_part(found: Evaluation, subject: Subject) -> None:
         "metrics",
         "intervals",
         "confidence",
-        "checks",
+        "groups",
         "residuals",
         "importance",
         "prediction_interval",
@@ -122,24 +122,20 @@ def test_the_prediction_interval_covers_as_promised(found: Evaluation) -> None:
     assert inside == interval["coverage"] == pytest.approx(0.9, abs=0.03)
 
 
-@pytest.mark.parametrize(
-    ("min_r2", "max_rmse", "passed"),
-    [(0.5, 20_000, (True, True)), (0.99, 20_000, (False, True)), (0.5, 5_000, (True, False))],
-)
-def test_the_checks_compare_with_the_limits(
-    subject: Subject,
-    params: Params,
-    min_r2: float,
-    max_rmse: float,
-    passed: tuple[bool, bool],
+def test_a_limit_of_the_gate_is_no_part_of_the_result(
+    found: Evaluation, subject: Subject, params: Params
 ) -> None:
-    gate = params.gate.model_copy(update={"min_r2": min_r2, "max_rmse": max_rmse})
-    report = evaluate(subject, params.model_copy(update={"gate": gate})).report
-    metrics = report["metrics"]
-    assert report["checks"] == {
-        "r2_score": {"value": metrics["r2_score"], "limit": min_r2, "passed": passed[0]},
-        "rmse": {"value": metrics["rmse"], "limit": max_rmse, "passed": passed[1]},
-    }
+    gate = params.gate.model_copy(update={"min_r2": 0.99, "max_rmse": 1.0})
+    assert evaluate(subject, params.model_copy(update={"gate": gate})).report == found.report
+
+
+def test_rows_in_one_place_have_no_interval(subject: Subject, params: Params) -> None:
+    street = subject.test.frame.with_columns(
+        pl.lit(37.7701).alias(LATITUDE), pl.lit(-122.4).alias(LONGITUDE)
+    )
+    report = evaluate(replace(subject, test=Table(street)), params).report
+    assert report["intervals"] == {}
+    assert report["groups"] == {"effective": 1.0, "degrees": 0.1 / 2**10}
 
 
 def test_residuals_are_cut_by_price_and_region(found: Evaluation) -> None:

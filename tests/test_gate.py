@@ -68,8 +68,40 @@ def test_thresholds(r2: float, rmse: float, failed: set[str]) -> None:
 def test_the_rule_follows_the_contest(
     contest: gate.Contest, gain: float, bound: float, passed: bool
 ) -> None:
-    comparison = Comparison(1000, 100, 40_000, 40_000 - gain, gain, bound, ())
+    comparison = Comparison(1000, 100, 90.0, 40_000, 40_000 - gain, gain, bound, ())
     assert gate.gain(comparison, contest, LIMITS).passed is passed
+
+
+@pytest.mark.parametrize(
+    ("contest", "passed"), [("improvement", False), ("refresh", False), ("same", True)]
+)
+def test_nothing_is_sure_in_one_street(contest: gate.Contest, passed: bool) -> None:
+    street = paired(30_000, 40_000).with_columns(latitude=pl.lit(37.7701), longitude=pl.lit(-122.4))
+    comparison = gate.compare(street, LIMITS, PLACES, seed=1)
+    assert comparison.gain > 9000
+    assert comparison.bound is None
+    assert comparison.slices == ()
+    check = gate.gain(comparison, contest, LIMITS)
+    assert check.passed is passed
+    assert "nothing is sure: the rows are worth 1 groups of neighbours" in check.sentence
+
+
+def test_a_city_is_compared_by_smaller_groups() -> None:
+    rows = paired(30_000, 40_000)
+    city = rows.with_columns(pl.col("latitude") / 50, pl.col("longitude") / 50)  # 9 km wide
+    comparison = gate.compare(city, LIMITS, {}, seed=1)
+    assert comparison.bound is not None
+    assert 0 < comparison.bound < comparison.gain
+
+
+def test_a_slice_in_one_place_is_no_slice() -> None:
+    rows = paired(40_000, 40_000)
+    apart = rows.with_columns(
+        latitude=pl.when(pl.int_range(pl.len()) < 300).then(38.05).otherwise(pl.col("latitude") - 3)
+    ).with_columns(longitude=pl.when(pl.col("latitude") == 38.05).then(-118.0).otherwise(-120.0))
+    names = {part.name for part in gate.compare(apart, LIMITS, PLACES, seed=1).slices}
+    assert "region north" not in names
+    assert "region south" in names
 
 
 @pytest.mark.parametrize(
@@ -81,7 +113,7 @@ def test_the_rule_follows_the_contest(
     ],
 )
 def test_the_gain_is_told_by_its_direction(gain: float, bound: float, told: str) -> None:
-    comparison = Comparison(1000, 100, 40_000, 40_000 - gain, gain, bound, ())
+    comparison = Comparison(1000, 100, 90.0, 40_000, 40_000 - gain, gain, bound, ())
     assert gate.gain(comparison, "refresh", LIMITS).sentence.startswith(f"{told}; ")
 
 
@@ -94,20 +126,33 @@ def test_a_slice_fails_where_the_loss_is_large_and_no_accident(
 ) -> None:
     limits = LIMITS.model_copy(update={"max_slice_regression": 9000})
     part = SliceLoss("region south", 400, loss, bound)
-    check = gate.slices(Comparison(1000, 100, 1, 1, 0, 0, (part,)), limits)
+    check = gate.slices(Comparison(1000, 100, 90.0, 1, 1, 0, 0, (part,)), limits)
     assert check.passed is passed
     assert "region south" in check.sentence
 
 
 @pytest.mark.parametrize(
-    ("inside", "passed"), [(90, True), (88, True), (92, True), (87, False), (93, False)]
+    ("inside", "of", "passed"),
+    [
+        (90, 100, True),
+        (82, 100, True),  # 0.82 + 1.645 * 0.037 is about 0.88
+        (80, 100, False),
+        (98, 100, False),
+        (27, 32, True),  # by chance: 84 % of so few
+        (22, 32, False),
+        (32, 32, True),
+        (0, 32, False),
+        (8800, 10_000, True),
+        (8700, 10_000, False),
+        (9300, 10_000, False),
+    ],
 )
-def test_coverage_keeps_near_its_nominal_value(inside: int, passed: bool) -> None:
+def test_coverage_fails_beyond_its_limit_for_sure(inside: int, of: int, passed: bool) -> None:
     rows = pl.DataFrame(
         {
-            "actual": [1.0] * 100,
-            "lower": [0.0] * 100,
-            "upper": [2.0] * inside + [0.5] * (100 - inside),
+            "actual": [1.0] * of,
+            "lower": [0.0] * of,
+            "upper": [2.0] * inside + [0.5] * (of - inside),
         }
     )
     assert gate.coverage(rows, 0.9, LIMITS).passed is passed

@@ -104,14 +104,20 @@ def _why(reasons: list[str]) -> str:
 
 def _model(report: Mapping[str, Any]) -> str:
     metrics = report["metrics"]
-    interval = report["intervals"]["rmse"]
     money = ", ".join(f"{name.upper()} ${metrics[name]:,.0f}" for name in _MONEY)
     return (
         f"{report['candidate']}: {money}, R2 {metrics['r2_score']:.3f}, "
         f"MAPE {metrics['mape']:.1f} % on {report['rows']['test']:,} test rows "
-        f"(RMSE between ${interval['low']:,.0f} and ${interval['high']:,.0f} "
-        f"at {report['confidence']:.0%})"
+        f"({_interval(report)})"
     )
+
+
+def _interval(report: Mapping[str, Any]) -> str:
+    interval = report["intervals"].get("rmse")
+    if interval is None:
+        return "too few groups of neighbours for an interval"
+    low, high = (f"${interval[end]:,.0f}" for end in ("low", "high"))
+    return f"RMSE between {low} and {high} at {report['confidence']:.0%}"
 
 
 def _gate(summary: Mapping[str, Any]) -> str:

@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from housing.domain.config import Coordinates, Params
-from housing.domain.features import cells, distance
+from housing.domain.features import distance
+from housing.domain.groups import effective, group
 from housing.domain.metrics import (
-    Metric,
     bootstrap_intervals,
     conformal_halfwidth,
     interval_coverage,
@@ -85,7 +85,8 @@ def evaluate(subject: Subject, params: Params) -> Evaluation:
 
     Args:
         subject: What is evaluated.
-        params: ``seed``, ``evaluate`` and the limits of ``gate`` are used.
+        params: ``seed`` and ``evaluate`` are used. The gate's limits are not: they judge a result
+            and are no part of it.
 
     Raises:
         DataError: There are too few rows, or a price or prediction that cannot be measured.
@@ -98,8 +99,12 @@ def evaluate(subject: Subject, params: Params) -> Evaluation:
     scored = _score(subject.model, subject.test, halfwidth)
     actual, predicted = scored["actual"].to_numpy(), scored["predicted"].to_numpy()
     metrics = regression_metrics(actual, predicted)
-    groups = cells(scored).to_numpy()
-    intervals = bootstrap_intervals(actual, predicted, groups, settings, params.seed)
+    groups = group(scored)
+    intervals = (
+        bootstrap_intervals(actual, predicted, groups.codes, settings, params.seed)
+        if groups.enough
+        else {}
+    )
     importance = subject.model.importance()
     report = {
         "candidate": subject.candidate,
@@ -108,7 +113,7 @@ def evaluate(subject: Subject, params: Params) -> Evaluation:
         "metrics": metrics,
         "intervals": {name: asdict(interval) for name, interval in intervals.items()},
         "confidence": settings.confidence,
-        "checks": _checks(metrics, params),
+        "groups": {"effective": effective(groups.codes), "degrees": groups.degrees},
         "residuals": _residuals(scored, subject.places),
         "importance": importance,
         "prediction_interval": {
@@ -132,15 +137,6 @@ def _score(model: Model, test: Table, halfwidth: float) -> pl.DataFrame:
     columns += [pl.Series("actual", test.y), predicted]
     columns += [(predicted - halfwidth).alias("lower"), (predicted + halfwidth).alias("upper")]
     return pl.DataFrame(columns)
-
-
-def _checks(metrics: Mapping[Metric, float], params: Params) -> dict[str, dict[str, Any]]:
-    limits = params.gate
-    r2, rmse = metrics["r2_score"], metrics["rmse"]
-    return {
-        "r2_score": {"value": r2, "limit": limits.min_r2, "passed": r2 >= limits.min_r2},
-        "rmse": {"value": rmse, "limit": limits.max_rmse, "passed": rmse <= limits.max_rmse},
-    }
 
 
 def _residuals(scored: pl.DataFrame, places: Mapping[str, Coordinates]) -> dict[str, Any]:

@@ -24,8 +24,6 @@ VERSION: Final = 1
 """Version of the format of ``transform.json``."""
 EARTH_RADIUS = 6371.0088
 """Mean radius of the Earth in km (Moritz 2000, Geodetic Reference System 1980)."""
-CELL_DEGREES = 0.1
-"""Side of a cell of the map, in degrees."""
 
 AnyFrame = TypeVar("AnyFrame", pl.DataFrame, pl.LazyFrame)
 
@@ -199,25 +197,6 @@ def distance(latitude: pl.Expr, longitude: pl.Expr, place: Coordinates) -> pl.Ex
     )
     # Rounding lifts the value above 1 for points on opposite sides of the Earth.
     return 2 * EARTH_RADIUS * squared.clip(0, 1).sqrt().arcsin()
-
-
-def cells(rows: pl.DataFrame) -> pl.Series:
-    """Groups rows for a bootstrap: whoever lives near has correlated errors.
-
-    Resampling single rows would make an interval too narrow, so whole cells of the map are
-    resampled (blocks against spatial correlation: Roberts et al. 2017, Ecography 40:913).
-
-    Args:
-        rows: `latitude` and `longitude` in degrees; or `_row`, where the table has no location.
-
-    Returns:
-        Number of the cell of each row: a square of 0.1 degrees, or the row's identity.
-    """
-    if "latitude" not in rows.columns:
-        return rows[ROW].rank("dense")
-    # Rounded first: 37.3 / 0.1 must not fall into the cell of 37.2.
-    squares = [(pl.col(axis) / CELL_DEGREES).round(6).floor() for axis in ("latitude", "longitude")]
-    return rows.select(pl.struct(squares).rank("dense")).to_series()
 
 
 def label(

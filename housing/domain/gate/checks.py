@@ -7,10 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
+from scipy.special import betaincinv
 
 from housing.domain.config import GateParams
 from housing.domain.gate.compare import Comparison
 from housing.domain.gate.verdict import Check, Contest
+from housing.domain.groups import MIN_GROUPS
 
 AGREEMENT = 1e-6
 """Relative difference that two ways to compute the same metric may show."""
@@ -94,6 +96,9 @@ def thresholds(metrics: Mapping[str, float], limits: GateParams) -> tuple[Check,
 def coverage(predictions: pl.DataFrame, nominal: float, limits: GateParams) -> Check:
     """Checks that the prediction interval holds as many prices as it says.
 
+    A share of few rows is off by chance, so it fails only where it is beyond the limit for sure:
+    by the exact one-sided bound of a binomial share (Clopper and Pearson 1934, Biometrika 26:404).
+
     Args:
         predictions: `actual`, `lower`, `upper` of the test rows; at least one.
         nominal: The share of prices that the interval should hold.
@@ -102,15 +107,25 @@ def coverage(predictions: pl.DataFrame, nominal: float, limits: GateParams) -> C
     inside = predictions.select(
         pl.col("actual").is_between(pl.col("lower"), pl.col("upper")).fill_null(value=False).mean()
     ).item()
-    gap = abs(inside - nominal)
+    low, high = _share_bounds(round(inside * predictions.height), predictions.height, limits)
+    gap = limits.max_coverage_gap + ROUNDING
     return Check(
         name="coverage",
-        passed=gap <= limits.max_coverage_gap + ROUNDING,
+        passed=low <= nominal + gap and high >= nominal - gap,
         value=_number(inside),
         limit=nominal,
-        sentence=f"the interval holds {inside:.1%} of the prices; {nominal:.0%} is nominal, "
-        f"{limits.max_coverage_gap:.1%} may be between",
+        sentence=f"the interval holds {inside:.1%} of {predictions.height:,} prices ({low:.1%} to "
+        f"{high:.1%} for sure); {nominal:.0%} is nominal, {limits.max_coverage_gap:.1%} may be "
+        "between",
     )
+
+
+def _share_bounds(hits: int, rows: int, limits: GateParams) -> tuple[float, float]:
+    """One-sided lower and upper bound of a share that was seen in some rows."""
+    alpha = 1 - limits.confidence
+    low = float(betaincinv(hits, rows - hits + 1, alpha)) if hits else 0.0
+    high = float(betaincinv(hits + 1, rows - hits, 1 - alpha)) if hits < rows else 1.0
+    return low, high
 
 
 def golden(recorded: pl.Series, served: pl.Series, limits: GateParams) -> Check:
@@ -182,30 +197,38 @@ def gain(comparison: Comparison, contest: Contest, limits: GateParams) -> Check:
         contest: What the challenger is to the champion.
         limits: What is allowed.
     """
-    turn = "falls" if comparison.gain >= 0 else "rises"
-    sure = f"for sure ({limits.confidence:.0%}) by ${comparison.bound:,.0f}"
-    if comparison.bound <= 0:
-        sure = f"at worst ({limits.confidence:.0%}) it rises by ${-comparison.bound:,.0f}"
-    numbers = (
-        f"RMSE {turn} by ${abs(comparison.gain):,.0f} on {comparison.rows:,} common rows, {sure}"
-    )
+    bound = comparison.bound
     if contest == "improvement":
-        passed, limit = comparison.bound > 0, 0.0
+        passed, limit = bound is not None and bound > 0, 0.0
         rule = "more than $0 is needed on the same data"
     elif contest == "same":
         passed, limit = comparison.gain >= 0, 0.0
         rule = "the model is the same"
     else:
         limit = -limits.max_regression
-        passed = comparison.bound >= limit
+        passed = bound is not None and bound >= limit
         rule = f"a refresh may lose ${limits.max_regression:,.0f}"
+    turn = "falls" if comparison.gain >= 0 else "rises"
     return Check(
         name="gain",
         passed=passed,
-        value=_number(comparison.bound),
+        value=None if bound is None else _number(bound),
         limit=limit,
-        sentence=f"{numbers}; {rule}",
+        sentence=f"RMSE {turn} by ${abs(comparison.gain):,.0f} on {comparison.rows:,} common rows, "
+        f"{_sure(comparison, limits)}; {rule}",
     )
+
+
+def _sure(comparison: Comparison, limits: GateParams) -> str:
+    bound, confidence = comparison.bound, f"({limits.confidence:.0%})"
+    if bound is None:
+        return (
+            f"but nothing is sure: the rows are worth {comparison.effective:.0f} groups of "
+            f"neighbours, and a bound needs {MIN_GROUPS}"
+        )
+    if bound <= 0:
+        return f"at worst {confidence} it rises by ${-bound:,.0f}"
+    return f"for sure {confidence} by ${bound:,.0f}"
 
 
 def slices(comparison: Comparison, limits: GateParams) -> Check:

@@ -1,22 +1,27 @@
 """Champion against challenger on the same held-out rows, by a bootstrap over places.
 
-Whole cells of the map are resampled, see `housing.domain.features.cells` (cluster bootstrap:
-Davison and Hinkley 1997, section 3.8).
+Whole groups of neighbours are resampled, see `housing.domain.groups` (cluster bootstrap: Davison
+and Hinkley 1997, section 3.8).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit
 
 from housing.domain.config import Coordinates, GateParams
-from housing.domain.features import cells, distance
+from housing.domain.features import distance
+from housing.domain.groups import effective, group
 
 DECILES = 10
+MIN_SLICE_GROUPS = 10
+"""Groups, by their effective number, that a slice must have: one street is no region."""
 MAX_CELLS = 4000
 """Cells beyond this number are resampled in groups: constant memory, and no less safe."""
 KEPT_BACK = 0.1
@@ -49,20 +54,22 @@ class Comparison:
 
     Attributes:
         rows: Number of rows that both models were scored on.
-        cells: Number of places that were resampled.
+        cells: Number of groups of neighbours that were resampled.
+        effective: Number of groups of equal size that say as much.
         champion_rmse: The champion's RMSE on these rows.
         challenger_rmse: The challenger's RMSE on these rows.
         gain: Champion's RMSE minus challenger's; positive where the challenger is better.
-        bound: One-sided lower bound of the gain.
+        bound: One-sided lower bound of the gain, or None where there are too few groups for one.
         slices: The same for regions and price deciles with enough rows.
     """
 
     rows: int
     cells: int
+    effective: float
     champion_rmse: float
     challenger_rmse: float
     gain: float
-    bound: float
+    bound: float | None
     slices: tuple[SliceLoss, ...]
 
 
@@ -114,32 +121,50 @@ def compare(
             to the nearest, as in the evaluation report.
         seed: Makes the bounds repeatable.
     """
-    codes = _codes(paired)
+    groups = group(paired)
+    codes = groups.codes % MAX_CELLS
     slices = {
         name: mask
         for name, mask in _slices(paired, places).items()
-        if mask.sum() >= limits.min_slice_rows
+        if mask.sum() >= limits.min_slice_rows and effective(codes[mask]) >= MIN_SLICE_GROUPS
     }
     everything = np.ones(paired.height, dtype=bool)
     sums = _sums(paired, codes, [everything, *slices.values()])
     total = _losses(sums.sum(axis=0, keepdims=True))[0]
     drawn = _losses(_weights(len(sums), limits.resamples, seed) @ sums)
-    alpha = (1 - limits.confidence) * (1 - KEPT_BACK)
+    alpha = _expanded((1 - limits.confidence) * (1 - KEPT_BACK), effective(codes))
     bounds = np.nanquantile(drawn[:, 1:], alpha / max(1, len(slices)), axis=0)
     actual, champion = paired["actual"].to_numpy(), paired["champion"].to_numpy()
     challenger = paired["predicted"].to_numpy()
     return Comparison(
         rows=paired.height,
-        cells=len(sums),
+        cells=groups.count,
+        effective=effective(codes),
         champion_rmse=_rmse(actual, champion),
         challenger_rmse=_rmse(actual, challenger),
         gain=0.0 - float(total[0]),  # no -0.0
-        bound=_safe_bound(-drawn[:, 0], -float(total[0]), alpha),
+        bound=_safe_bound(-drawn[:, 0], -float(total[0]), alpha) if groups.enough else None,
         slices=tuple(
             SliceLoss(name, int(mask.sum()), float(loss), float(bound))
             for (name, mask), loss, bound in zip(slices.items(), total[1:], bounds, strict=True)
         ),
     )
+
+
+def _expanded(alpha: float, groups: float) -> float:
+    """The error rate to ask of the bootstrap, so that it is right with few groups too.
+
+    The bootstrap takes the normal distribution where few groups need Student's, and is too narrow
+    by the factor sqrt((n - 1) / n): the expanded percentile interval (Hesterberg 2015, "What
+    Teachers Should Know About the Bootstrap", American Statistician 69:371, section 5.3).
+
+    Args:
+        alpha: The error rate that is wanted.
+        groups: Effective number of groups.
+    """
+    if groups <= 1:
+        return alpha
+    return float(ndtr(math.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, alpha)))
 
 
 def _safe_bound(draws: Floats, value: float, alpha: float) -> float:
@@ -155,12 +180,6 @@ def _safe_bound(draws: Floats, value: float, alpha: float) -> float:
 
 def _rmse(actual: Floats, predicted: Floats) -> float:
     return float(np.sqrt(np.mean((actual - predicted) ** 2)))
-
-
-def _codes(rows: pl.DataFrame) -> NDArray[np.intp]:
-    """Number of the cell of each row, below `MAX_CELLS`."""
-    codes = np.unique(cells(rows).to_numpy(), return_inverse=True)[1]
-    return codes % MAX_CELLS
 
 
 def _slices(rows: pl.DataFrame, places: Mapping[str, Coordinates]) -> dict[str, NDArray[np.bool_]]:
