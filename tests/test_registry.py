@@ -260,7 +260,7 @@ def test_the_same_promotion_twice_at_once_makes_one_version(line: Line) -> None:
     workspace, verdict = line.workspaces[0], line.verdicts[0]
     threads = [
         threading.Thread(target=promote, args=(workspace.settings, line.params, verdict))
-        for _ in range(2)
+        for _ in range(3)
     ]
     for thread in threads:
         thread.start()
@@ -268,6 +268,7 @@ def test_the_same_promotion_twice_at_once_makes_one_version(line: Line) -> None:
         thread.join()
     assert [version.version for version in versions(workspace.settings, line.params)] == ["1"]
     assert line.holds() == "1"
+    assert line.journal() == [("staging", "promote", None, "1", "done")]
 
 
 class Relay(BaseHTTPRequestHandler):
@@ -380,6 +381,34 @@ def test_of_two_promotions_at_once_the_newer_data_stays(  # noqa: PLR0913, PLR09
     assert not Relay.meanwhile
     held = aliases(line.last.settings, line.params)["staging"]
     assert held.result == line.verdicts[2].result
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        ("POST", "model-versions/create"),
+        ("POST", "runs/create"),  # the journal's entry
+        ("POST", "registered-models/alias"),
+        ("POST", "runs/update"),  # the entry is closed
+    ],
+    ids=["register", "open", "set", "close"],
+)
+def test_the_same_promotion_twice_at_once_is_journalled_once(
+    line: Line, relay: str, before: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole other one happens while one request of this one is under way."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+    moved: list[bool] = []
+
+    def race(store: str) -> None:
+        settings = replace(line.workspaces[0], store=store).settings
+        moved.append(promote(settings, line.params, line.verdicts[0]).moved)
+
+    Relay.meanwhile[before] = lambda: race(line.last.store)
+    race(relay)
+    assert line.holds() == "1"
+    assert line.journal() == [("staging", "promote", None, "1", "done")]
+    assert any(moved)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 5, 10, 14])

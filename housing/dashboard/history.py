@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from housing.dashboard.files import RunFiles
 from housing.dashboard.model import PipelineRun, StageBar
-from housing.mlops.tracking.tracked_run import experiment_id
+from housing.mlops.tracking.tracked_run import experiment_id, set_run_tag
 from housing.settings import RUNS, Settings
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def record_runs(client: MlflowClient, settings: Settings) -> None:
         run = known.get(summary["run_id"]) or _create(client, experiment, summary)
         if run.data.tags.get(DIGEST) != digest:
             _log(client, run, summary)
-            client.set_tag(run.info.run_id, DIGEST, digest)
+            set_run_tag(client, run.info.run_id, DIGEST, digest)
 
 
 def read_runs(

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 from housing.domain.config import Frozen
 from housing.errors import AliasMovedError, RegistryError
 from housing.mlops.registry.client import alias_version, number_of
-from housing.mlops.registry.journal import Entry, close_entry, entries, journal_id, open_entry
+from housing.mlops.registry.journal import (
+    Entry,
+    close_entry,
+    drop_entry,
+    entries,
+    journal_id,
+    open_entry,
+)
 from housing.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,10 +65,11 @@ def move(client: MlflowClient, settings: Settings, wanted: Entry) -> Promotion:
     """
     journal = journal_id(client, settings)
     before = entries(client, journal, wanted.model, wanted.alias)
-    arrived = wanted.from_version == wanted.to_version
+    # Asked after the journal: a peer that made this very move meanwhile is seen in one of them.
+    arrived = holder_of(client, wanted.model, wanted.alias) == wanted.to_version
     begun = [entry for entry in before if _is_begun(entry, wanted, arrived=arrived)]
     if arrived and not begun:
-        return _moved(wanted)
+        return _arrived(wanted)
     entry = begun[-1] if begun else open_entry(client, journal, wanted)
     newer = _newer(entry, before, before)
     if newer is not None:
@@ -77,7 +85,40 @@ def move(client: MlflowClient, settings: Settings, wanted: Entry) -> Promotion:
         client.set_registered_model_alias(newer.model, newer.alias, newer.to_version)
         raise _refused(client, entry, newer)
     close_entry(client, entry, "done")
-    return _moved(entry)
+    first = _drop_twins(client, entry, before, entries(client, journal, wanted.model, wanted.alias))
+    return _moved(entry) if first else _arrived(entry)
+
+
+def _drop_twins(
+    client: MlflowClient, mine: Entry, before: tuple[Entry, ...], now: tuple[Entry, ...]
+) -> bool:
+    """Leaves one entry of a move that several processes made at once.
+
+    Each of them looks after it has closed its own entry, and all keep the same one, so whoever
+    looks last leaves one.
+
+    Args:
+        client: An open MLflow.
+        mine: My entry, closed.
+        before: The journal as it was before my entry: what was closed then is another move.
+        now: The journal as it is.
+
+    Returns:
+        Whether it is mine that stays.
+    """
+    closed = {entry.id for entry in before if entry.state != "open"}
+    twins = [
+        entry
+        for entry in now
+        if entry.id not in closed
+        and entry.state == "done"
+        and (entry.kind, entry.from_version, entry.to_version, entry.who)
+        == (mine.kind, mine.from_version, mine.to_version, mine.who)
+    ]
+    first, *others = sorted(twins, key=_rank) or [mine]
+    for entry in others:
+        drop_entry(client, entry)
+    return first.id == mine.id
 
 
 def _is_begun(entry: Entry, wanted: Entry, *, arrived: bool) -> bool:
@@ -128,6 +169,11 @@ def _is_fresh(entry: Entry, mine: Entry) -> bool:
 
 def _rank(entry: Entry) -> tuple[int, int, str]:
     return entry.data_time, entry.at, entry.id
+
+
+def _arrived(entry: Entry) -> Promotion:
+    """The alias was there already, or somebody else tells of this move."""
+    return _moved(entry.model_copy(update={"from_version": entry.to_version}))
 
 
 def _moved(entry: Entry) -> Promotion:

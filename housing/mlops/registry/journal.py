@@ -3,6 +3,7 @@
 MLflow keeps no history of aliases (mlflow/mlflow#2169). A run is made in one call with all its
 tags, is never written by anybody else, and can be listed, filtered and read in MLflow's own UI. It
 is opened before the alias moves and closed after: an open entry tells of a move that was cut off.
+Of several processes that made the same move at once, one entry stays.
 """
 
 from __future__ import annotations
@@ -87,6 +88,11 @@ def close_entry(client: MlflowClient, entry: Entry, state: Literal["done", "refu
     """Writes down how a move ended."""
     status = next(status for status, name in STATES.items() if name == state)
     client.set_terminated(entry.id, status=status, end_time=_now())
+
+
+def drop_entry(client: MlflowClient, entry: Entry) -> None:
+    """Takes back an entry whose move another entry tells already; doing it twice is no fault."""
+    client.delete_run(entry.id)
 
 
 def entries(

@@ -42,6 +42,7 @@ from housing.mlops.tracking.tracked_run import (
     RESULT,
     REVISION,
     find_or_log,
+    set_run_tag,
 )
 from housing.settings import Settings
 
@@ -77,7 +78,7 @@ def validate(settings: Settings, params: Params) -> Verdict:
         with tempfile.TemporaryDirectory(prefix="housing-") as folder:
             verdict = judge(client, params, result, run, Path(folder))
         client.log_dict(verdict.run_id, verdict.to_dict(), VERDICT_FILE)
-        client.set_tag(verdict.run_id, VERDICT, summary(verdict))
+        set_run_tag(client, verdict.run_id, VERDICT, summary(verdict))
         return verdict
 
 

@@ -174,8 +174,18 @@ def _log(client: MlflowClient, params: Params, result: Result, run: Run) -> None
         ],
     )
     client.set_terminated(run_id)
-    # As a batch: MLflow tries that again where another process sets the same tag just now.
-    client.log_batch(run_id, tags=[RunTag(COMPLETE, "true")])
+    set_run_tag(client, run_id, COMPLETE, "true")
+
+
+def set_run_tag(client: MlflowClient, run_id: str, name: str, value: str) -> None:
+    """Sets a tag of a run, as a batch of one.
+
+    MLflow tries a batch again where another process sets the same tag just now; its ``set_tag``
+    fails for the slower of the two on SQLite.
+    """
+    from mlflow.entities import RunTag
+
+    client.log_batch(run_id, tags=[RunTag(name, value)])
 
 
 def _log_numbers(client: MlflowClient, params: Params, result: Result, run: Run) -> None:
