@@ -15,11 +15,22 @@ from urllib.parse import urlparse
 import polars as pl
 import pytest
 from mlflow import MlflowClient
+from mlflow.tracking._tracking_service.utils import _get_store
 
+from housing.dashboard.data import collect
 from housing.domain.config import Params
 from housing.domain.gate import Check, Verdict
 from housing.errors import EvidenceError, RegistryError, RunNotFoundError
-from housing.mlops.registry import aliases, promote, rollback, validate, versions
+from housing.mlops.registry import (
+    aliases,
+    promote,
+    read_journal,
+    rollback,
+    set_champion,
+    side_by_side,
+    validate,
+    versions,
+)
 from housing.mlops.registry.client import VERDICT
 from housing.mlops.registry.journal import Entry, journal_id, open_entry
 from housing.mlops.registry.promote import summary
@@ -110,11 +121,13 @@ def test_without_a_fault_the_challenger_is_promoted(scene: Scene) -> None:
 
 
 def test_the_same_promotion_twice_at_once_makes_one_version(scene: Scene) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(scene.promote, [scene.second] * 2))
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(scene.promote, [scene.second] * 3))
     assert scene.staging() == scene.second.result
     known = versions(scene.challenger.settings, scene.params)
     assert [version.version for version in known] == ["1", "2"]
+    told = read_journal(scene.challenger.settings, scene.params)
+    assert [(entry.from_version, entry.to_version) for entry in told] == [(None, "1"), ("1", "2")]
 
 
 Fault = Callable[[Scene], AbstractContextManager[None]]
@@ -356,6 +369,33 @@ def test_a_run_that_never_was_is_not_promoted(scene: Scene) -> None:
     with pytest.raises(RunNotFoundError, match="has no run"):
         scene.promote(scene.second.model_copy(update={"run_id": "0" * 32}))
     assert scene.staging() == scene.first.result
+
+
+def test_a_champion_whose_run_is_gone_for_ever_has_a_way_on(scene: Scene, tmp_path: Path) -> None:
+    params = under_model(scene.params, f"{scene.params.registry.model}_gone")
+    gone = replace(scene.champion, root=tmp_path, params=params, experiment="gone")
+    gone.make(houses(800), 25, at=OLD)
+    first = validate(gone.settings, params)
+    promote(gone.settings, params, first)
+    set_champion(gone.settings, params, "1", "ann", "the first")
+    scene.client.delete_run(first.run_id)
+    _get_store(gone.store)._hard_delete_run(first.run_id)  # as `mlflow gc` does
+
+    assert versions(gone.settings, params)[0].metrics == {}
+    with pytest.raises(RunNotFoundError, match=r"mlflow gc.*\n.*housing champion VERSION"):
+        side_by_side(gone.settings, params)
+    with connected(gone.settings) as client:
+        assert collect(client, gone.settings, params).aliases == ()
+
+    (check,) = failing(validate(scene.challenger.settings, params)).values()
+    assert (check.name, "housing rollback --alias staging" in check.sentence) == (
+        "rival_known",
+        True,
+    )
+    again = validate(gone.settings, params)  # the very same result, logged again
+    assert (again.passed, again.contest) == (True, "same")
+    exec(check.sentence.split('python -c "')[1].rstrip('"'))  # the command, as it is told
+    assert validate(scene.challenger.settings, params).contest == "first"
 
 
 def test_a_half_logged_run_is_not_promoted(scene: Scene) -> None:

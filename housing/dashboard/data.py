@@ -28,7 +28,7 @@ from housing.dashboard.rows import HISTORY, RUNS
 from housing.domain.config import Params
 from housing.domain.drift import drift
 from housing.domain.gate import Verdict
-from housing.mlops.registry.client import VERDICT
+from housing.mlops.registry.client import VERDICT, find_run
 from housing.mlops.registry.journal import Entry, entries, journal_id
 from housing.mlops.tracking.result import PREDICTIONS, REPORT
 from housing.mlops.tracking.tracked_run import CANDIDATE, COMPLETE, RESULT, experiment_id
@@ -119,7 +119,9 @@ def _results(client: MlflowClient, settings: Settings, registry: _Registry) -> t
         )
     )
     held = {registry.runs[version] for version in registry.aliases.values()}
-    runs += [client.get_run(run_id) for run_id in held - {run.info.run_id for run in runs}]
+    missing = held - {run.info.run_id for run in runs}
+    # `mlflow gc` removes runs that a version still names: nothing can be shown of those.
+    runs += [run for run_id in missing if (run := find_run(client, run_id)) is not None]
     runs.sort(key=lambda run: run.info.start_time)
     return tuple(_result(run, registry.version(run.info.run_id)) for run in runs)
 
@@ -153,9 +155,9 @@ def _aliases(
     by_run = {result.run_id: result for result in results}
     found = []
     for name in (params.registry.champion, params.registry.staging):
-        if name not in registry.aliases:
+        result = by_run.get(registry.runs.get(registry.aliases.get(name, ""), ""))
+        if result is None:
             continue
-        result = by_run[registry.runs[registry.aliases[name]]]
         moves = [entry.at for entry in journal if entry.alias == name and entry.state == "done"]
         # Somebody may have set the alias by hand, past the journal.
         since = _moment(moves[-1]) if moves else result.created

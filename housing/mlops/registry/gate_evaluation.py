@@ -10,7 +10,7 @@ from housing.domain import gate
 from housing.domain.config import Params
 from housing.domain.gate import Check, Contest, Verdict
 from housing.domain.metrics import regression_metrics
-from housing.errors import DataError, ModelError, RunNotFoundError
+from housing.errors import DataError, ModelError, RegistryError, RunNotFoundError
 from housing.mlops.registry.client import (
     WITHDRAWN,
     alias_version,
@@ -19,9 +19,10 @@ from housing.mlops.registry.client import (
     moved_aliases,
     withdrawn_versions,
 )
+from housing.mlops.registry.common import common_rows
 from housing.mlops.registry.run_artifacts import Record, download
 from housing.mlops.tracking.result import DATA, Result, broken_links, model_path
-from housing.mlops.tracking.tracked_run import HASH
+from housing.mlops.tracking.tracked_run import HASH, RESULT
 
 if TYPE_CHECKING:
     import polars as pl
@@ -176,8 +177,7 @@ def _against(  # noqa: PLR0913, PLR0917 - one call site; a bundle of these would
     try:
         run = live_run(client, version.run_id or "")
     except RunNotFoundError as error:
-        fault = f"version {version.version} in {alias} cannot be compared: {error.fact}"
-        return Findings((gate.fact(known, fault, ""),))
+        return _unknown(params, record, alias, version, known, error)
     folder.mkdir()
     rival = download(run, folder)
     evidence = rival.bytes_check(rival.tagged_hashes())
@@ -197,6 +197,42 @@ def _against(  # noqa: PLR0913, PLR0917 - one call site; a bundle of these would
     return Findings(tuple(named), contest=contest, rival_metrics=rival.metrics("test"))
 
 
+def _unknown(  # noqa: PLR0913, PLR0917 - one branch of `_against`, with what that knows
+    params: Params,
+    record: Record,
+    alias: str,
+    version: ModelVersion,
+    known: str,
+    error: RunNotFoundError,
+) -> Findings:
+    """What can be said where the run of the model in an alias is deleted, or gone for ever."""
+    if version.tags.get(RESULT) == record.tags.get(RESULT):
+        # Its version says so, and the record is that result, logged again.
+        right = f"version {version.version} in {alias} is this very result; its run is gone"
+        return Findings((gate.fact(known, None, right),), contest="same")
+    fault = (
+        f"version {version.version} in {alias} cannot be compared: {error.fact}; next: "
+        f"{_way_on(params, alias, version, error)}"
+    )
+    return Findings((gate.fact(known, fault, ""),))
+
+
+def _way_on(params: Params, alias: str, version: ModelVersion, error: RunNotFoundError) -> str:
+    """What to type where the run of the model in an alias is missing."""
+    import mlflow
+
+    if not error.gone:
+        return error.hint
+    model = params.registry.model
+    call = f"delete_registered_model_alias('{model}', '{alias}')"
+    script = f"from mlflow import MlflowClient as C; C('{mlflow.get_tracking_uri()}').{call}"
+    return (
+        f"housing rollback --alias {alias} --why 'run of version {version.version} is gone', which "
+        "puts the version before back; or, where there is none, this takes the alias away, and the "
+        f'next run is judged as the first: uv run python -c "{script}"'
+    )
+
+
 def contest_of(record: Record, rival: Record) -> Contest:
     """What a challenger is to a rival: the same model, a refresh on new data, an improvement."""
     if record.model_hashes == rival.model_hashes:
@@ -210,8 +246,9 @@ def compared(params: Params, record: Record, rival: Record, contest: Contest) ->
     limits = params.gate
     try:
         paired = common_rows(params, record, rival)
-    except ModelError as error:
-        return (gate.fact("common_rows", f"the model in the alias: {error.fact}", ""),)
+    except (ModelError, RegistryError) as error:
+        fault = f"the model in the alias: {error.fact}; next: {error.hint}"
+        return (gate.fact("common_rows", fault, ""),)
     enough = gate.count(
         "common_rows",
         paired.height,
@@ -222,23 +259,3 @@ def compared(params: Params, record: Record, rival: Record, contest: Contest) ->
         return (enough,)
     comparison = gate.compare(paired, limits, params.features.places, params.seed)
     return (enough, gate.gain(comparison, contest, limits), gate.slices(comparison, limits))
-
-
-def common_rows(params: Params, record: Record, rival: Record) -> pl.DataFrame:
-    """The challenger's test rows that neither model has seen, with both predictions.
-
-    Where the rival was evaluated on other rows, it is asked for its predictions now.
-
-    Returns:
-        `_row`, location, `actual`, `predicted` by the challenger and `champion` by the rival.
-
-    Raises:
-        ModelError: The rival cannot predict these rows.
-    """
-    unseen = gate.held_out(record.predictions, record.seen, rival.seen)
-    paired = gate.pair(unseen, rival.predictions)
-    if paired.height == unseen.height:
-        return paired
-    rows = record.rows.filter(record.rows["_row"].is_in(unseen["_row"].unique().implode()))
-    answers = rival.ask(rows.select(params.data.inputs))
-    return unseen.with_columns(answers["prediction"].alias("champion"))

@@ -11,7 +11,7 @@ from housing.domain import gate
 from housing.domain.config import Frozen, Params
 from housing.domain.gate import Check, Verdict
 from housing.errors import RegistryError
-from housing.mlops.registry.client import VERDICT, WITHDRAWN, alias_version, live_run
+from housing.mlops.registry.client import VERDICT, WITHDRAWN, alias_version, find_run, live_run
 from housing.mlops.registry.gate_evaluation import compared, contest_of
 from housing.mlops.registry.journal import Entry, entries, journal_id
 from housing.mlops.registry.run_artifacts import Record, download
@@ -40,7 +40,8 @@ class Version(Frozen):
         created_at: When it was registered, in milliseconds since 1970.
         age_seconds: Seconds since then.
         data_time: When its data was ingested, in milliseconds since 1970.
-        metrics: Every metric of its run: `test_rmse`, `test_rmse_low`, `validation_rmse`, ...
+        metrics: Every metric of its run: `test_rmse`, `test_rmse_low`, `validation_rmse`, ...; none
+            where the run is gone.
         verdict: What the gate said of it.
         withdrawn: Why it was rolled back, or None.
     """
@@ -167,7 +168,8 @@ def _pointers(client: MlflowClient, model: str) -> dict[str, str]:
 
 def _version(client: MlflowClient, version: ModelVersion, pointers: dict[str, str]) -> Version:
     number, tags = str(version.version), version.tags
-    metrics = client.get_run(version.run_id or "").data.metrics
+    run = find_run(client, version.run_id or "")
+    metrics = run.data.metrics if run else {}
     return Version(
         version=number,
         aliases=tuple(alias for alias, target in sorted(pointers.items()) if target == number),
