@@ -12,7 +12,7 @@ from dvc.dvcfile import LOCK_FILE
 from dvc.exceptions import CollectCacheError, FileTransferError
 from dvc.exceptions import HTTPError as DvcHttpError
 from dvc.output import OutputDoesNotExistError
-from dvc.stage.exceptions import StageCmdFailedError
+from dvc.stage.exceptions import MissingDataSource, StageCmdFailedError
 from dvc.utils.serialize import ParseError
 from dvc.utils.strictyaml import YAMLValidationError
 
@@ -41,6 +41,7 @@ _REMOTE = (
 )
 _TABLE: tuple[tuple[tuple[type[BaseException], ...], type[PipelineError], str], ...] = (
     ((OutputDoesNotExistError,), StageFailedError, "let the command write it, or correct outs"),
+    ((MissingDataSource,), StageFailedError, "dvc pull"),
     (_PARAMS, GraphError, "correct the params file"),
     (_REMOTE, RemoteError, "dvc remote list"),
 )

@@ -18,10 +18,10 @@ from housing.engine.execution.stage_result import Change, short
 from housing.errors import InputsChangedError
 
 if TYPE_CHECKING:
-    from dvc.stage import PipelineStage
+    from dvc.stage import Stage
 
 
-def guard(stage: PipelineStage) -> None:
+def guard(stage: Stage) -> None:
     """Lets DVC save this stage only with the deps and params that are there at this moment.
 
     DVC calls ``save_deps`` to hash the deps just before it writes anything down, and what that

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dvc.dependency.param import ParamsDependency
+from dvc.stage import PipelineStage
 
 from housing.engine.execution import lockfile
 from housing.engine.execution.stage_result import Change, Kind, OutRecord, short
 
 if TYPE_CHECKING:
-    from dvc.stage import PipelineStage
+    from dvc.stage import Stage
 
 
-def find(stage: PipelineStage, *, force: bool) -> tuple[Change, ...]:
+def find(stage: Stage, *, force: bool) -> tuple[Change, ...]:
     """The reasons, looked up before the stage runs.
 
     Args:
@@ -24,15 +25,28 @@ def find(stage: PipelineStage, *, force: bool) -> tuple[Change, ...]:
         force: Somebody asked for a run whatever changed.
     """
     forced = (Change("force", stage.addressing),) if force else ()
-    known = lockfile.parse(Path(stage.path).with_suffix(".lock"))
-    entry = known.get(str(stage.name))
-    if not entry:
+    if not isinstance(stage, PipelineStage):
+        before = "" if any(out.hash_info for out in stage.outs) else None
+    else:
+        entry = lockfile.parse(noted_in(stage)).get(str(stage.name))
+        before = entry.cmd if entry else None
+    if before is None:
         return (*forced, Change("new", stage.addressing))
-    return (*forced, *_changes(stage, entry.cmd))
+    return (*forced, *_changes(stage, before))
 
 
-def _changes(stage: PipelineStage, old_cmd: str) -> Iterator[Change]:
-    if stage.cmd_changed:
+def noted_in(stage: Stage) -> Path:
+    """The file in which DVC notes what the last run read and wrote; a ``.dvc`` file is its own."""
+    path = Path(stage.path)
+    return path.with_suffix(".lock") if isinstance(stage, PipelineStage) else path
+
+
+def _changes(stage: Stage, old_cmd: str) -> Iterator[Change]:
+    if not isinstance(stage, PipelineStage):
+        before, after = short(stage.md5 or ""), short(stage.compute_md5() or "")
+        if before != after:
+            yield Change("cmd", stage.addressing, before, after)
+    elif stage.cmd_changed:
         yield Change("cmd", stage.addressing, old_cmd, lines(stage.cmd))
     if stage.is_callback or stage.always_changed:
         yield Change("always", stage.addressing)
@@ -94,19 +108,19 @@ def _content(kind: Kind, item: Any) -> Iterator[Change]:  # noqa: ANN401 - as ab
             yield Change(kind, path_of(item), before, short(item.get_hash().value or ""))
 
 
-def missing(stage: PipelineStage) -> tuple[list[str], list[str]]:
+def missing(stage: Stage) -> tuple[list[str], list[str]]:
     """The deps, and the params files, that are not there."""
     gone = [dep for dep in stage.deps if not stage.frozen and not dep.exists]
     params = [path_of(dep) for dep in gone if isinstance(dep, ParamsDependency)]
     return [path_of(dep) for dep in gone if not isinstance(dep, ParamsDependency)], params
 
 
-def hashes(stage: PipelineStage) -> dict[str, str]:
+def hashes(stage: Stage) -> dict[str, str]:
     """DVC's hash of each out, by path relative to the root."""
     return {path_of(out): out.hash_info.value or "" for out in stage.outs}
 
 
-def outs(stage: PipelineStage, before: dict[str, str]) -> tuple[OutRecord, ...]:
+def outs(stage: Stage, before: dict[str, str]) -> tuple[OutRecord, ...]:
     """Every out as it is now, against the hashes before."""
     return tuple(
         OutRecord(path, md5, out.meta.size or 0, changed=before.get(path) != md5)

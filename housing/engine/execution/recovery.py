@@ -38,7 +38,7 @@ def journal(root: Path, lockfile: Path) -> Iterator[None]:
 
     Args:
         root: DVC's root folder.
-        lockfile: The ``dvc.lock`` that DVC is about to rewrite in place.
+        lockfile: The ``dvc.lock``, or ``.dvc`` file, that DVC is about to rewrite in place.
     """
     kept = root / _JOURNAL / quote(str(lockfile.relative_to(root)), safe="")
     write_whole(kept, lockfile.read_bytes() if lockfile.exists() else b"")
@@ -47,25 +47,30 @@ def journal(root: Path, lockfile: Path) -> Iterator[None]:
 
 
 def finish_lockfiles(root: Path) -> None:
-    """Brings back a ``dvc.lock`` whose writer was killed before the last entry was in the file."""
+    """Brings back a file of `journal` whose writer was killed before the last entry was in it."""
     for kept in (root / _JOURNAL).glob("[!.]*"):
         lockfile = root / unquote(kept.name)
-        if _stages(kept) <= _stages(lockfile):
+        if _entries(kept) <= _entries(lockfile):
             kept.unlink()
             continue
         _log.warning("%s was cut off while it was written: brought back as it was", lockfile)
         kept.replace(lockfile)
 
 
-def _stages(lockfile: Path) -> set[str]:
-    """Names of the stages in a whole file. An entry cut off at a line only looks out of date."""
+def _entries(file: Path) -> set[str]:
+    """The stages in a whole ``dvc.lock``, or the outs in a whole ``.dvc`` file.
+
+    An entry cut off at a line only looks out of date.
+    """
     try:
-        text = lockfile.read_bytes()
+        text = file.read_bytes()
         content = yaml.safe_load(text)
     except (FileNotFoundError, yaml.YAMLError):
         return set()
-    whole = text.endswith(b"\n") and isinstance(content, dict)
-    return set(content.get("stages") or {}) if whole else set()
+    if not text.endswith(b"\n") or not isinstance(content, dict):
+        return set()
+    outs = [out for out in content.get("outs") or () if isinstance(out, dict)]
+    return {*(content.get("stages") or ()), *(str(out.get("path")) for out in outs)}
 
 
 def drop_empty_runs(runs: Path) -> None:

@@ -16,7 +16,7 @@ from dvc.lock import LockError
 
 import housing.engine.execution.preload  # noqa: F401 - a parent that imports this module warms its forks
 from housing.engine import graph
-from housing.engine.execution import dvc_errors, inputs, locks, reasons, recovery
+from housing.engine.execution import data_sources, dvc_errors, inputs, locks, reasons, recovery
 from housing.engine.execution.stage_process import Command
 from housing.engine.execution.stage_result import Change, StageRecord, Verdict
 from housing.engine.stage_notes import last_duration, note_duration
@@ -24,7 +24,7 @@ from housing.errors import InputsChangedError
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
-    from dvc.stage import PipelineStage
+    from dvc.stage import Stage
 
 _log = logging.getLogger("housing.engine.execution")
 
@@ -77,12 +77,14 @@ class StageRun:
         self._force = force
         self._deadline = time.monotonic() + patience
         self._command = Command.of(self._root, stage)
+        self._data_sources: tuple[str, ...] = ()
         self._stopped = False
         self._record: StageRecord | None = None
 
     def reproduce(self) -> StageRecord:
         """See ``reproduce`` of this module."""
         node = graph.load(self._root, self._lose_patience)[self._name]
+        self._data_sources = node.data_sources
         with (
             locks.hold(self._root, node, self._deadline, self._give_up),
             self._command.in_place(),
@@ -161,7 +163,10 @@ class StageRun:
         with locks.locked(repo, self._name):
             try:
                 repo.reproduce(
-                    targets=[self._name], single_item=True, force=self._force, repro_fn=self._step
+                    targets=[*self._data_sources, self._name],
+                    single_item=True,
+                    force=self._force,
+                    repro_fn=self._step,
                 )
             except ReproductionError as error:
                 if not self._stopped or not self._command.began:
@@ -170,9 +175,11 @@ class StageRun:
                 stage.remove_outs()
                 raise dvc_errors.stopped(self._command) from error
 
-    def _step(self, stage: PipelineStage, **options: Any) -> PipelineStage | None:  # noqa: ANN401 - DVC's own options, passed on
+    def _step(self, stage: Stage, **options: Any) -> Stage | None:  # noqa: ANN401 - DVC's own options, passed on
         """What DVC does to a stage under its lock, with the reasons told first."""
         self._give_up()
+        if stage.addressing in self._data_sources:
+            return data_sources.save(self._root, stage, options)
         began = time.monotonic()
         before = reasons.hashes(stage)
         if not self._force and not stage.changed():
@@ -187,7 +194,7 @@ class StageRun:
         inputs.guard(stage)
         done = stage.reproduce(**options)
         if done:
-            with recovery.journal(self._root, Path(stage.path).with_suffix(".lock")):
+            with recovery.journal(self._root, reasons.noted_in(stage)):
                 stage.dump(update_pipeline=False)
         if self._command.began:
             note_duration(self._root, self._name, self._command.seconds)
@@ -196,18 +203,19 @@ class StageRun:
 
     def _tell(
         self,
-        stage: PipelineStage,
+        stage: Stage,
         why: tuple[Change, ...],
         before: dict[str, str],
         began: float,
     ) -> StageRecord:
         verdict: Verdict = "unchanged"
         if why:
-            verdict = "ran" if self._command.began else "restored"
+            fetched = not stage.cmd  # an import: DVC itself did what there is to do
+            verdict = "ran" if self._command.began or fetched else "restored"
         saved = 0.0 if verdict == "ran" else last_duration(self._root, self._name) or 0.0
         return StageRecord(
             stage=self._name,
-            command=reasons.lines(stage.cmd),
+            command=reasons.lines(stage.cmd or ""),
             verdict=verdict,
             reasons=why,
             seconds=round(time.monotonic() - began, 3),

@@ -40,7 +40,8 @@ class StageNode:
         upstream: Names of the stages whose outs it reads, as ``dvc dag`` draws the edges: those
             of a frozen stage are kept, and those through data sources are followed.
         data_sources: The ``.dvc`` files whose data it reads and that are no stage: those of
-            ``dvc add``, and frozen ones. Changed data is saved before the stage runs.
+            ``dvc add``, and frozen ones. Changed data is saved before the stage runs; a frozen
+            stage has none.
         frozen: DVC does not run it, whatever changed.
         always_changed: DVC runs it at every look.
         meta: The free section ``meta`` of the stage.

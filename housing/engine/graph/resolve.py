@@ -16,13 +16,12 @@ from dvc.dependency.param import ParamsDependency
 from dvc.dvcfile import LOCK_FILE
 from dvc.exceptions import DvcException
 from dvc.ignore import DvcIgnoreFilter
-from dvc.repo import lock_repo
 from dvc.stage import PipelineStage
 from dvc.utils.serialize import parse_yaml
 from scmrepo.noscm import NoSCM
 
 from housing.engine.execution.dvc_errors import explain
-from housing.engine.execution.locks import open_repo
+from housing.engine.execution.locks import locked, open_repo
 from housing.engine.graph import manifest
 from housing.errors import GraphError
 
@@ -61,7 +60,8 @@ class _Walked(DvcIgnoreFilter):
 def build(root: Path, give_up: Callable[[], None] | None) -> tuple[list[Row], list[str]]:
     """Resolves all stages, and keeps them in the manifest.
 
-    DVC's lock is held meanwhile: it rewrites ``dvc.yaml`` and ``.dvc`` files in place.
+    DVC's lock is held meanwhile: it rewrites ``dvc.yaml`` and ``.dvc`` files in place, and a file
+    whose writer was killed is brought back first.
 
     Args:
         root: DVC's root folder, absolute.
@@ -81,7 +81,7 @@ def build(root: Path, give_up: Callable[[], None] | None) -> tuple[list[Row], li
         contextlib.chdir(root),  # DVC resolves vars and names relative to it
         _named_faults(),
         open_repo(root, give_up or (lambda: None)) as repo,
-        lock_repo(repo) if give_up else contextlib.nullcontext(),
+        locked(repo) if give_up else contextlib.nullcontext(),
     ):
         walked = _Walked(repo)
         repo.dvcignore = walked
@@ -130,7 +130,7 @@ def _row(repo: Repo, graph: nx.DiGraph, stage: Stage) -> Row:
         "params": [key for dep in stage.params for key in _keys(repo, dep)],
         "outs": [_path(repo, out) for out in stage.outs],
         "upstream": sorted(upstream),
-        "data_sources": sorted(data_sources),
+        "data_sources": [] if stage.frozen else sorted(data_sources),
         "frozen": bool(stage.frozen),
         "always_changed": bool(stage.always_changed or stage.is_callback),
         "meta": stage.meta or {},
