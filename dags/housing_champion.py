@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG
 
 from housing.domain.config import load_params
 from housing.engine.airflow.assets import alias_asset
-from housing.orchestration.champion_tasks import CompareOperator, SetChampionOperator
+from housing.orchestration.approval import ApproveOperator, SetChampionOperator
+from housing.orchestration.champion_tasks import CompareOperator
 from housing.settings import load_settings
 
 settings = load_settings()
@@ -37,18 +37,16 @@ with DAG(
         root=str(settings.root),
         doc_md="Puts challenger and champion side by side.",
     )
-    approve = ApprovalOperator(
+    approve = ApproveOperator(
         task_id="approve",
-        subject="{{ ti.xcom_pull(task_ids='compare')['title'] }}",
-        body="{{ ti.xcom_pull(task_ids='compare')['body'] }}",
+        compare=compare.task_id,
         response_timeout=timedelta(hours=settings.approval_hours),
-        defaults=ApprovalOperator.REJECT,  # no answer in time: nothing changes
+        defaults=ApproveOperator.REJECT,  # no answer in time: nothing changes
         doc_md="Asks a person; see *Required actions*.",
     )
     decide = SetChampionOperator(
         task_id="set_champion",
         root=str(settings.root),
-        compare=compare.task_id,
         approve=approve.task_id,
         outlets=[alias_asset("housing", names.model, names.champion)],
         doc_md="Moves the alias to the approved version, and writes the journal.",

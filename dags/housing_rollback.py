@@ -27,15 +27,19 @@ with DAG(
             type="string",
             enum=[names.champion, names.staging],
         ),
-        "reason": Param(type="string", minLength=3, title="Reason", description="For the journal."),
+        "reason": Param(
+            type="string",
+            minLength=3,
+            maxLength=1000,  # MLflow keeps it in a tag
+            title="Reason",
+            description="For the journal.",
+        ),
     },
     doc_md=__doc__,
 ) as dag:
     RollbackOperator(
         task_id="roll_back",
         root=str(settings.root),
-        alias="{{ params.alias }}",
-        reason="{{ params.reason }}",
         outlets=[alias_asset("housing", names.model, names.champion)],
         doc_md="Moves the alias, and writes the journal.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -102,11 +103,12 @@ class Message:
 
     def to_markdown(self) -> str:
         """The body of the message for a page of Airflow; the title stands elsewhere there."""
-        parts = [f"- {name}: {value}" for name, value in self.facts]
+        parts = [f"- {_markdown(name)}: {_markdown(value)}" for name, value in self.facts]
         for heading, header, rows in self.tables:
-            lines = [header, ("---",) * len(header), *rows]
+            lines = [tuple(map(_markdown, line)) for line in (header, *rows)]
+            lines.insert(1, ("---",) * len(header))
             table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-            parts.append(f"\n**{heading}**\n\n{table}")
+            parts.append(f"\n**{_markdown(heading)}**\n\n{table}")
         return "\n".join(parts)
 
 
@@ -136,6 +138,7 @@ def contest(
     challenger: tuple[str, Mapping[str, float]],
     champion: tuple[str, Mapping[str, float]] | None,
     checks: Sequence[Check],
+    overrides: Sequence[str] = (),
 ) -> Message:
     """Puts the version in staging and the champion side by side, for a person to decide.
 
@@ -144,6 +147,7 @@ def contest(
         challenger: Its version and its run's metrics; those of the test rows are shown.
         champion: The same of the version that serves production, or None.
         checks: The two compared on the same held-out rows.
+        overrides: The parameter overrides that the challenger was made with.
     """
     against, before = champion or (None, {})
     tables = [_metrics_table(_test_metrics(challenger[1]), _test_metrics(before), against)]
@@ -155,6 +159,7 @@ def contest(
         facts=(
             ("challenger", f"version {challenger[0]}"),
             ("champion", f"version {against}" if against else "none"),
+            *((("made with overrides", ", ".join(overrides)),) if overrides else ()),
         ),
         tables=tuple(tables),
     )
@@ -281,6 +286,11 @@ def _preformatted(heading: str, quote: str) -> dict[str, Any]:
     safe = _mrkdwn(quote).replace("```", "``\N{ZERO WIDTH SPACE}`")
     room = _SECTION_LIMIT - len(heading) - len("**\n``````")
     return _section(f"*{_mrkdwn(heading)}*\n```{safe[-room:]}```")
+
+
+def _markdown(text: str) -> str:
+    """The text as it is: no link, no image, no HTML, no end of a table's cell or line."""
+    return re.sub(r"[\\`*_\[\]<>|~&]", r"\\\g<0>", " ".join(text.split()))
 
 
 def _mrkdwn(text: str) -> str:

@@ -13,6 +13,7 @@ from housing.orchestration.scoring_tasks import ScoreFileOperator
 from tests.airflow_project import run_beside
 from tests.synthetic import Workspace, houses, make_params, under_model
 
+NAMES = ("april", "june", "{{ macros.uuid.os.system('touch pwned') }}")
 DAG = """
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,9 @@ from housing.orchestration.scoring_tasks import FindFilesOperator, ScoreFileOper
 root = str(Path(__file__).parent)
 with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None):
     find = FindFilesOperator(task_id="find", root=root, alias="staging")
-    score = ScoreFileOperator.partial(task_id="score", root=root).expand_kwargs(find.output)
+    score = ScoreFileOperator.partial(
+        task_id="score", root=root, map_index_template="{{ task.file.split('/')[-1] }}"
+    ).expand_kwargs(find.output)
 """
 
 
@@ -34,7 +37,7 @@ def workspace(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> W
     made.make(houses())
     registry.promote(made.settings, params, registry.validate(made.settings, params))
     (made.root / INBOX).mkdir(parents=True)
-    for name in ("april", "june", "may"):
+    for name in NAMES:
         houses(30, seed=9).write_csv(made.root / INBOX / f"{name}.csv")
     with (made.root / INBOX / "april.csv").open("a") as torn:
         torn.write("1,2\n")
@@ -50,7 +53,7 @@ def run(workspace: Workspace) -> dict[str, Any]:
 def test_files_share_a_task_where_airflow_maps_no_further(
     run: dict[str, Any], workspace: Workspace
 ) -> None:
-    files = [str(workspace.root / INBOX / f"{name}.csv") for name in ("april", "june", "may")]
+    files = [str(workspace.root / INBOX / f"{name}.csv") for name in NAMES]
     assert run["xcoms"]["find.return_value"] == [
         {"files": files[:2], "version": "1"},
         {"files": files[2:], "version": "1"},
@@ -63,8 +66,15 @@ def test_a_torn_file_keeps_back_no_other(run: dict[str, Any], workspace: Workspa
     priced = {
         path.name: pl.read_parquet(path).height for path in workspace.root.glob(f"{OUTBOX}/*")
     }
-    assert priced["june.csv.v1.parquet"] == priced["may.csv.v1.parquet"] == 30
+    assert priced["june.csv.v1.parquet"] == priced[f"{NAMES[2]}.csv.v1.parquet"] == 30
     assert "april.csv.v1.parquet" not in priced
+
+
+def test_the_name_of_a_file_is_never_run(run: dict[str, Any], workspace: Workspace) -> None:
+    assert run["xcoms"]["find.return_value"]
+    assert not (workspace.root / "pwned").exists()
+    log = (workspace.root / "driver.log").read_text()
+    assert f"rendered_map_index={NAMES[2]}.csv" in log
 
 
 def test_a_task_is_called_by_its_files() -> None:

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from housing.domain.gate import Check, Verdict
-from housing.messages import LOG_LINES, Message, failure, format_metric, promotion, rejection
+from housing.messages import (
+    LOG_LINES,
+    Message,
+    contest,
+    failure,
+    format_metric,
+    promotion,
+    rejection,
+)
 
 LINKS = {"Airflow run": "http://airflow/run", "MLflow run": ""}
 R2 = Check(name="r2_score", passed=True, value=0.84, limit=0.75, sentence="R2 is 0.8400")
@@ -120,3 +128,15 @@ def test_slack_takes_any_message(
 )
 def test_metrics_have_their_units(name: str, value: float, text: str) -> None:
     assert format_metric(name, value) == text
+
+
+def test_a_page_of_airflow_shows_names_and_reasons_as_they_are() -> None:
+    hostile = "x | y <img src=//a.example>\n\n# [click](javascript:alert(1)) ![](//a.example/p)"
+    fault = Check(name="not_withdrawn", passed=False, value=1, limit=0, sentence=hostile)
+    page = contest("m", ("2", {}), ("1", {}), [fault], ["train.x=<b>1</b>"]).to_markdown()
+    row = next(line for line in page.splitlines() if "withdrawn" in line)
+    assert row == (
+        r"| FAILED | not\_withdrawn | x \| y \<img src=//a.example\> "
+        r"# \[click\](javascript:alert(1)) !\[\](//a.example/p) |"
+    )
+    assert r"- made with overrides: train.x=\<b\>1\</b\>" in page

@@ -1,8 +1,7 @@
-"""The tasks by which a person decides who serves production."""
+"""The tasks that show a person who could serve production, and take a decision back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,6 @@ class CompareOperator(BaseOperator):
         root: The project's folder.
     """
 
-    template_fields: Sequence[str] = ("root",)
     ui_color = "#fdf0c8"
 
     def __init__(self, *, root: str, **kwargs: Any) -> None:  # noqa: ANN401  # BaseOperator's own
@@ -57,6 +55,7 @@ class CompareOperator(BaseOperator):
             (challenger.version, challenger.metrics),
             (champion.version, champion.metrics) if champion else None,
             sides.checks,
+            challenger.overrides,
         )
         self.log.info("%s", message.to_text())
         return {
@@ -67,93 +66,20 @@ class CompareOperator(BaseOperator):
         }
 
 
-class SetChampionOperator(BaseOperator):
-    """Makes the version that a person approved the champion, and writes who did it.
-
-    Its asset event starts what follows the champion.
-
-    Args:
-        root: The project's folder.
-        compare: Task id of the `CompareOperator`.
-        approve: Task id of the approval.
-    """
-
-    template_fields: Sequence[str] = ("root",)
-    ui_color = "#d9f2d0"
-
-    def __init__(
-        self,
-        *,
-        root: str,
-        compare: str,
-        approve: str,
-        **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
-    ) -> None:
-        super().__init__(**kwargs)
-        self.root = root
-        self.compare = compare
-        self.approve = approve
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Moves the alias.
-
-        Returns:
-            The move: version, alias, and the version that the alias had before.
-
-        Raises:
-            AirflowSkipException: Staging or champion changed since the person was asked, or the
-                version is the champion already.
-            TrackingError: MLflow does not answer, or cannot do it.
-        """
-        from housing.mlops import registry  # mlflow is too heavy for a DAG file
-
-        settings, params = _project(self.root)
-        asked = context["ti"].xcom_pull(task_ids=self.compare)
-        answer = context["ti"].xcom_pull(task_ids=self.approve)
-        with explained(context):
-            held = registry.aliases(settings, params)
-            names = params.registry
-            now = [held[a].version if a in held else "" for a in (names.staging, names.champion)]
-            # A try that was cut off may have moved the alias already: it is finished then.
-            if asked["version"] != now[1] and [asked["version"], asked["champion"]] != now:
-                raise skipped(f"aliases changed since the question: {now}")
-            who = (answer["responded_by_user"] or {}).get("name") or "unknown"
-            move = registry.set_champion(
-                settings, params, asked["version"], who, "approved in Airflow"
-            )
-        if not move.moved:
-            raise skipped(f"version {move.version} is the champion already")
-        self.log.info("version %s is now %s", move.version, move.alias)
-        context["outlet_events"][self.outlets[0]].extra = {"version": move.version}
-        return move.model_dump(mode="json")
-
-
 class RollbackOperator(BaseOperator):
-    """Puts an alias back to the version before.
+    """Puts the alias of the run's form back to the version before, for the reason in the form.
 
     Its asset event is emitted for the champion only.
 
     Args:
         root: The project's folder.
-        alias: The alias.
-        reason: Why, for the journal.
     """
 
-    template_fields: Sequence[str] = ("root", "alias", "reason")
     ui_color = "#f8d7d4"
 
-    def __init__(
-        self,
-        *,
-        root: str,
-        alias: str,
-        reason: str,
-        **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
-    ) -> None:
+    def __init__(self, *, root: str, **kwargs: Any) -> None:  # noqa: ANN401  # BaseOperator's own
         super().__init__(**kwargs)
         self.root = root
-        self.alias = alias
-        self.reason = reason
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Moves the alias back.
@@ -169,7 +95,8 @@ class RollbackOperator(BaseOperator):
         settings, params = _project(self.root)
         who = context["dag_run"].triggering_user_name or "unknown"
         with explained(context):
-            move = registry.rollback(settings, params, self.alias, who, self.reason)
+            asked = context["params"]
+            move = registry.rollback(settings, params, asked["alias"], who, asked["reason"])
         self.log.info("%s is back at version %s", move.alias, move.version)
         if move.alias == params.registry.champion:
             context["outlet_events"][self.outlets[0]].extra = {"version": move.version}

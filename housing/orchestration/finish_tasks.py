@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,8 +71,6 @@ class SummarizingOperator(BaseOperator):
         validate: Task id of the gate.
         promote: Task id of the promotion.
     """
-
-    template_fields: Sequence[str] = ("root",)
 
     def __init__(
         self,

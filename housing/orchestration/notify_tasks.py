@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,7 +38,6 @@ class NotifyOperator(BaseOperator):
         alert: Task id of the alert.
     """
 
-    template_fields: Sequence[str] = ("root",)
     ui_color = "#e8dff5"
 
     def __init__(

@@ -28,7 +28,6 @@ class FindFilesOperator(BaseOperator):
         alias: The alias.
     """
 
-    template_fields: Sequence[str] = ("root", "alias")
     ui_color = "#e4e4f4"
 
     def __init__(self, *, root: str, alias: str, **kwargs: Any) -> None:  # noqa: ANN401  # BaseOperator's own
@@ -77,7 +76,6 @@ class ScoreFileOperator(BaseOperator):
         version: The version that prices them.
     """
 
-    template_fields: Sequence[str] = ("root", "files", "version")
     ui_color = "#d7f0ec"
 
     def __init__(

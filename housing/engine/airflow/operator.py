@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,6 @@ class DvcStageOperator(Linked, BaseOperator):
         file: The ``dvc.yaml`` of the stage, relative to the root.
     """
 
-    template_fields: Sequence[str] = ("stage", "root")
     operator_extra_links = (StageLink(), RunLink())
     ui_color = "#d7f0ec"
 

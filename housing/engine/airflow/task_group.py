@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from housing.engine.airflow.assets import asset_of
@@ -38,6 +39,9 @@ def render(graph: Graph, root: Path, project: str) -> dict[str, DvcStageOperator
 
 def _document(node: StageNode) -> str:
     commands = "\n".join(node.cmd)
+    # Longer than any fence inside: a command cannot end the block and go on as Markdown.
+    fence = "`" * max(3, *(len(ticks) + 1 for ticks in re.findall("`+", commands)), 0)
     return (
-        f"{node.desc or node.name}\n\n```\n{commands}\n```\n\nStage `{node.name}` of `{node.file}`."
+        f"{node.desc or node.name}\n\n{fence}\n{commands}\n{fence}\n\n"
+        f"Stage `{node.name}` of `{node.file}`."
     )

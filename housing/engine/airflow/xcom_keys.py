@@ -7,3 +7,6 @@ ERROR = "error"
 
 VERDICT = "verdict"
 """The gate's verdict, see `housing.domain.gate.Verdict`."""
+
+ASKED = "asked"
+"""The versions that a question to a person is about, by their side: version and champion."""
