@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from housing.domain.config import load_params
 from housing.engine import graph
-from housing.engine.airflow.workspace import Workspace, override
+from housing.engine.airflow.workspace import Workspace
 from housing.errors import ConfigError
 from tests.airflow_project import Project
 
@@ -126,15 +125,6 @@ def test_a_stage_that_the_overrides_take_away_is_left_out(
     assert (states["each@linear"], states["each@xgboost"]) == ("left out", "unchanged")
 
 
-def test_an_override_replaces_one_value() -> None:
-    text = override(PARAMS.read_text(), ["gate.max_rmse=40000", "candidates=[xgboost]"])
-    content, plain = yaml.safe_load(text), yaml.safe_load(PARAMS.read_text())
-    assert content.pop("candidates") == ["xgboost"]
-    assert content["gate"].pop("max_rmse") == 40000
-    del plain["candidates"], plain["gate"]["max_rmse"]
-    assert content == plain
-
-
 def test_the_workspace_has_all_that_shapes_the_graph(tmp_path: Path) -> None:
     def dvc(root: Path, *arguments: str) -> str:
         command = [sys.executable, "-m", "dvc", *arguments]
@@ -177,9 +167,12 @@ def test_a_stage_that_the_overrides_add_has_no_task(tmp_path: Path) -> None:
     assert list((project.root / ".housing/workspaces").iterdir()) == []
 
 
-def test_a_value_that_does_not_fit_is_refused_by_the_models(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="seed: Input should be greater than or equal to 0"):
-        override(PARAMS.read_text(), ["seed=-1"])
-    copy = tmp_path / "params.yaml"
-    copy.write_text(override(PARAMS.read_text(), ["seed=8"]))
-    assert load_params(copy).seed == 8
+@pytest.mark.parametrize("run_id", [".", "..", "r" * 250, "manual__2026-11-25T18:30:42+00:00"])
+def test_every_run_has_a_folder_of_its_own(tmp_path: Path, run_id: str) -> None:
+    workspace, other = (Workspace.of(tmp_path, name, ["seed=8"]) for name in (run_id, "other"))
+    for root in (workspace.root, other.root):
+        root.mkdir(parents=True)
+        assert root.is_relative_to(tmp_path / ".housing" / "workspaces")
+    workspace.remove()
+    assert not workspace.root.exists()
+    assert other.root.exists()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseBranchOperator, BaseOperator, Context, TriggerRule
 
-from housing.domain.config import load_params
+from housing.domain.config import Params, load_params
 from housing.engine import graph
 from housing.engine.airflow import xcom_keys
 from housing.engine.airflow.error_handling import explained
@@ -16,6 +15,8 @@ from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.links import Linked, RunLink
 from housing.engine.airflow.run_options import Steering
 from housing.engine.airflow.workspace import Workspace
+from housing.domain.overrides import FIXED, shaping_evidence
+from housing.settings import Settings
 
 if TYPE_CHECKING:
     from housing.domain.gate import Verdict
@@ -33,7 +34,6 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         alert: Task id to go on with where it does not, or where the run may not promote.
     """
 
-    template_fields: Sequence[str] = ("root",)
     operator_extra_links = (RunLink(),)
     ui_color = "#fdf0c8"
 
@@ -69,8 +69,8 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
             self.log.info("%s", line)
         if verdict.unchanged:
             raise skipped(f"result {verdict.result} is promoted already")
-        if verdict.passed and steering.overrides and not steering.promote_overrides:
-            self.log.info("not promoted: made with overrides, and promote_overrides is off")
+        if verdict.passed and (kept_back := _kept_back(steering)):
+            self.log.info("not promoted: made with overrides, and %s", kept_back)
             return self.alert
         return self.promote if verdict.passed else self.alert
 
@@ -81,7 +81,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         if not steering.reaches_gate(upstream):
             raise skipped(f"no result: {steering.scope} {steering.stage}")
         with Workspace.of(Path(self.root), run_id, steering.overrides).entered() as settings:
-            verdict = registry.validate(settings, load_params(settings.root / "params.yaml"))
+            verdict = registry.validate(settings, _judging(Path(self.root), settings))
             self.show({RunLink.name: settings.run_address(verdict.run_id)})
         return verdict
 
@@ -94,7 +94,6 @@ class PromoteOperator(Linked, BaseOperator):
         validate: Task id of the `ValidateModelOperator`.
     """
 
-    template_fields: Sequence[str] = ("root",)
     operator_extra_links = (RunLink(),)
     ui_color = "#d9f2d0"
 
@@ -130,9 +129,24 @@ class PromoteOperator(Linked, BaseOperator):
             content = ti.xcom_pull(task_ids=self.validate, key=xcom_keys.VERDICT, map_indexes=-1)
             verdict = gate.Verdict.from_dict(content)
             self.show({RunLink.name: settings.run_address(verdict.run_id)})
-            params = load_params(settings.root / "params.yaml")
-            promotion = registry.promote(settings, params, verdict)
+            promotion = registry.promote(settings, _judging(Path(self.root), settings), verdict)
         self.log.info("version %s is now %s", promotion.version, promotion.alias)
         if not promotion.moved:
             self.outlets = []  # Airflow emits an event for each outlet: nothing changed
         return promotion.model_dump(mode="json")
+
+
+def _judging(project: Path, settings: Settings) -> Params:
+    """The params of the run, with the limits and names of the project itself."""
+    params, own = (load_params(root / "params.yaml") for root in (settings.root, project))
+    return params.model_copy(update={name: getattr(own, name) for name in FIXED})
+
+
+def _kept_back(steering: Steering) -> str:
+    """Why a result that passed is not promoted, or "" where it is."""
+    if not steering.overrides:
+        return ""
+    if not steering.promote_overrides:
+        return "promote_overrides is off"
+    shaping = shaping_evidence(steering.overrides)
+    return f"{', '.join(shaping)} shape what the gate judges by" if shaping else ""

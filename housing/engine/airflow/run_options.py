@@ -102,14 +102,16 @@ def form(stages: Iterable[str]) -> dict[str, Param]:
         "overrides": Param(
             [],
             title="Parameter overrides",
-            description="One a line: train.xgboost.max_depth=8. They hold for this run only.",
+            description="One a line: train.xgboost.max_depth=8. They hold for this run only. "
+            "gate and registry stay as they are.",
             type=["array", "null"],
             items={"type": "string", "pattern": r"^[^=\s]+=.*$"},
         ),
         "promote_overrides": Param(
             False,
             title="Promote a model with overrides",
-            description="Lets the gate promote what this run made, although it has overrides.",
+            description="Lets the gate promote what this run made, although it has overrides: to "
+            "staging only, and not where they change the data, the split, or how it is evaluated.",
             type="boolean",
         ),
     }

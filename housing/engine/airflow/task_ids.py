@@ -1,7 +1,8 @@
-"""The one place that maps DVC's stage names to Airflow's task ids and back."""
+"""The one place that maps DVC's stage names to Airflow's task ids and back, and runs to folders."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from housing.errors import GraphError
@@ -41,6 +42,19 @@ def task_id_of(stage: str) -> str:
 def stage_of(task_id: str) -> str:
     """The stage of a task id: the inverse of `task_id_of`."""
     return _TOKEN.sub(lambda token: chr(int(token[1], 16)) if token[1] else "@", task_id)
+
+
+def folder_of(run_id: str) -> str:
+    """A name for a folder of a run: it says which one, and fits any file system.
+
+    A run id may be ``.``, and as long as a file name may be at most. So the name is the part of it
+    that can be read, and a hash of all of it: at most 57 characters.
+
+    Args:
+        run_id: Airflow's id of the run.
+    """
+    readable = re.sub(r"[^A-Za-z0-9_-]", "_", run_id)[:40]
+    return f"{readable}-{hashlib.sha256(run_id.encode()).hexdigest()[:16]}"
 
 
 def _escape(text: str) -> str:

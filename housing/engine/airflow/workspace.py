@@ -13,13 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import yaml
-
-from housing.domain.config import parse_params
 from housing.engine import graph
+from housing.engine.airflow.task_ids import folder_of
 from housing.errors import ConfigError
+from housing.domain.overrides import override
 from housing.settings import Settings, load_settings
 
 FOLDER = Path(".housing/workspaces")
@@ -54,7 +53,7 @@ class Workspace:
             run_id: Airflow's id of the run.
             overrides: ``path=value`` pairs; none for a plain run.
         """
-        root = project / FOLDER / run_id if overrides else project
+        root = project / FOLDER / folder_of(run_id) if overrides else project
         return cls(project.resolve(), root.resolve(), tuple(overrides))
 
     @contextmanager
@@ -108,37 +107,6 @@ class Workspace:
             # A stage that runs alone reads what the stages before it wrote.
             _dvc(partial, "checkout", "--quiet", "--allow-missing")
             partial.rename(self.root)
-
-
-def override(text: str, overrides: Sequence[str]) -> str:
-    """Replaces values in the text of a ``params.yaml``.
-
-    Args:
-        text: The file's content.
-        overrides: ``path=value`` pairs; a value is read as YAML: ``train.xgboost.max_depth=8``.
-
-    Returns:
-        The new content; comments are not kept.
-
-    Raises:
-        ConfigError: An override names no parameter, or its value does not fit.
-    """
-    content: Any = yaml.safe_load(text)
-    faults = []
-    for pair in overrides:
-        path, _, value = pair.partition("=")
-        *parents, key = path.strip().split(".")
-        place = content
-        for parent in parents:
-            place = place.get(parent) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or key not in place:
-            faults.append(f"{path}: params.yaml has no such key")
-            continue
-        place[key] = yaml.safe_load(value)
-    if faults:
-        raise ConfigError.of_faults("the overrides", faults)
-    parse_params(content, "params.yaml with the overrides")
-    return yaml.safe_dump(content, sort_keys=False)
 
 
 def _copy(project: Path, target: Path) -> None:

@@ -33,6 +33,7 @@ from housing.mlops.registry.client import (
 from housing.mlops.registry.fast_check import settled
 from housing.mlops.registry.gate_evaluation import judge
 from housing.mlops.registry.journal import Entry
+from housing.mlops.registry.reach import overrides_of, require_promotable, within_reach
 from housing.mlops.tracking.connection import connected
 from housing.mlops.tracking.result import read_result
 from housing.mlops.tracking.tracked_run import (
@@ -70,6 +71,7 @@ def validate(settings: Settings, params: Params) -> Verdict:
         TrackingUnavailableError: MLflow does not answer; nothing was promoted.
     """
     result = read_result(settings.root)
+    params = within_reach(params, settings.overrides)
     unchanged = settled(settings, params, result)
     if unchanged is not None:
         return unchanged
@@ -88,7 +90,9 @@ def promote(
     """Registers the judged run's model once and points the alias to it.
 
     Safe to call again, after a crash between any two calls too: it goes on where it stopped. Where
-    the alias moved since the verdict was made, the result is judged again first.
+    the alias moved since the verdict was made, the result is judged again first. A result made
+    with overrides moves the staging alias only, and only where they leave alone what the gate
+    judges by.
 
     Args:
         settings: Where MLflow and the workspace are.
@@ -100,8 +104,8 @@ def promote(
         The move of the staging alias.
 
     Raises:
-        RegistryError: The verdict is not a pass, is not the one in MLflow, or a model made from
-            newer data was promoted meanwhile.
+        RegistryError: The verdict is not a pass, is not the one in MLflow, a model made from newer
+            data was promoted meanwhile, or overrides shape the evidence.
         RunNotFoundError: The run was deleted since the verdict.
         TrackingUnavailableError: MLflow does not answer; the same call later finishes the work.
     """
@@ -120,6 +124,9 @@ def promote(
                 f"the verdict on result {verdict.result} is not the one that MLflow holds",
                 "run validate_model again",
             )
+        overrides = overrides_of(settings, run)
+        require_promotable(verdict.result, overrides)
+        params = within_reach(params, overrides)
         for _ in range(TRIES - 1):
             with suppress(AliasMovedError):
                 return _promote(client, settings, params, verdict, run, who)

@@ -16,7 +16,7 @@ from housing.mlops.registry.gate_evaluation import compared, contest_of
 from housing.mlops.registry.journal import Entry, entries, journal_id
 from housing.mlops.registry.run_artifacts import Record, download
 from housing.mlops.tracking.connection import connected
-from housing.mlops.tracking.tracked_run import DATA_TIME, RESULT, REVISION
+from housing.mlops.tracking.tracked_run import DATA_TIME, OVERRIDES, RESULT, REVISION
 from housing.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Version(Frozen):
             where the run is gone.
         verdict: What the gate said of it.
         withdrawn: Why it was rolled back, or None.
+        overrides: The parameter overrides that it was made with.
     """
 
     version: str
@@ -57,6 +58,7 @@ class Version(Frozen):
     metrics: dict[str, float]
     verdict: Verdict | None
     withdrawn: str | None
+    overrides: tuple[str, ...] = ()
 
 
 class SideBySide(Frozen):
@@ -170,6 +172,7 @@ def _version(client: MlflowClient, version: ModelVersion, pointers: dict[str, st
     number, tags = str(version.version), version.tags
     run = find_run(client, version.run_id or "")
     metrics = run.data.metrics if run else {}
+    overrides = run.data.tags.get(OVERRIDES, "") if run else ""
     return Version(
         version=number,
         aliases=tuple(alias for alias, target in sorted(pointers.items()) if target == number),
@@ -182,4 +185,5 @@ def _version(client: MlflowClient, version: ModelVersion, pointers: dict[str, st
         metrics={name: value for name, value in metrics.items() if name.split("_")[0] in SHOWN},
         verdict=Verdict.model_validate_json(tags[VERDICT]) if VERDICT in tags else None,
         withdrawn=tags.get(WITHDRAWN),
+        overrides=tuple(overrides.splitlines()),
     )

@@ -79,12 +79,22 @@ def find_or_log(client: MlflowClient, settings: Settings, params: Params, result
     known = runs_of(client, experiment, result.fingerprint)
     complete = [run for run in known if COMPLETE in run.data.tags]
     if complete:
-        return complete[0]
+        return _adopted(client, settings, complete[0])
     faults = differing(result)
     if faults:
         raise EvidenceError(f"the workspace has another result: {'; '.join(faults)}", "dvc repro")
     run = known[0] if known else _create(client, settings, experiment, result)
     _log(client, params, result, run)
+    return _adopted(client, settings, client.get_run(run.info.run_id))
+
+
+def _adopted(client: MlflowClient, settings: Settings, run: Run) -> Run:
+    """Takes the mark of overrides off a result that the repository's own params make as well."""
+    from mlflow.entities import RunTag
+
+    if settings.overrides or not run.data.tags.get(OVERRIDES):
+        return run
+    client.log_batch(run.info.run_id, tags=[RunTag(OVERRIDES, "")])
     return client.get_run(run.info.run_id)
 
 
