@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import polars as pl
@@ -73,8 +75,10 @@ def test_a_torn_file_keeps_back_no_other(run: dict[str, Any], workspace: Workspa
 def test_the_name_of_a_file_is_never_run(run: dict[str, Any], workspace: Workspace) -> None:
     assert run["xcoms"]["find.return_value"]
     assert not (workspace.root / "pwned").exists()
-    log = (workspace.root / "driver.log").read_text()
-    assert f"rendered_map_index={NAMES[2]}.csv" in log
+    with closing(sqlite3.connect(workspace.root / ".airflow" / "airflow.db")) as database:
+        query = "select rendered_map_index from task_instance where task_id = 'score'"
+        shown = {index for (index,) in database.execute(query)}
+    assert f"{NAMES[2]}.csv" in shown
 
 
 def test_a_task_is_called_by_its_files() -> None:

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from housing.engine import graph
-from housing.engine.airflow.workspace import Workspace
+from housing.engine.airflow.task_ids import folder_of
+from housing.engine.airflow.workspace import COPY, FOLDER, PARTIAL, Workspace
 from housing.errors import ConfigError
 from tests.airflow_project import Project
 
@@ -52,7 +53,8 @@ def runs(project: Project) -> list[dict[str, Any]]:
             ("true", {}),
             ("cp dvc.lock ../before.lock", {"overrides": OVERRIDES}),
             ("cp dvc.lock ../after.lock", {"overrides": OVERRIDES}),
-            ("true", {}),
+            # As tasks leave it that somebody clears later, and a run that Airflow forgot.
+            (f"cd {FOLDER}; mkdir -p */{COPY}/data stray/{COPY}", {}),
             ("true", {"overrides": ["train.xgboost.max_dept=8", "seed=-1"]}),
             (
                 "true",
@@ -100,7 +102,13 @@ def test_nobody_is_told_of_new_data(runs: list[dict[str, Any]]) -> None:
 
 def test_the_workspace_is_removed(project: Project, runs: list[dict[str, Any]]) -> None:
     assert runs[1]["state"] == "success"
-    assert list((project.root / ".housing" / "workspaces").iterdir()) == []
+    made = [run["run_id"] for run in (runs[1], runs[2], runs[5], runs[6])]
+    left = {
+        place.name: [path.name for path in place.iterdir()]
+        for place in (project.root / FOLDER).iterdir()
+    }
+    assert set(left) == {folder_of(f"tiny/{run_id}") for run_id in made}
+    assert all(COPY not in names for names in left.values())
 
 
 def test_a_wrong_override_fails_before_any_stage(runs: list[dict[str, Any]]) -> None:
@@ -142,7 +150,7 @@ def test_the_workspace_has_all_that_shapes_the_graph(tmp_path: Path) -> None:
     stage = {"cmd": "cp raw ${out}", "deps": ["raw"], "outs": ["${out}"]}
     content = {"vars": ["names.yaml"], "stages": {"make": stage}}
     (root / "dvc.yaml").write_text(yaml.safe_dump(content))
-    workspace = Workspace.of(root, "run", ["seed=8"])
+    workspace = Workspace.of(root, ("dag", "run"), ["seed=8"])
     with workspace.entered() as settings:
         assert graph.load(settings.root).stages == graph.load(root).stages
         assert dvc(settings.root, "remote", "list") == dvc(root, "remote", "list")
@@ -157,22 +165,46 @@ def test_a_stage_that_the_overrides_add_has_no_task(tmp_path: Path) -> None:
     project = Project.make(tmp_path / "p", {"each": STAGES["each"]})
     text = PARAMS.read_text().replace("candidates: [linear, xgboost]", "candidates: [linear]")
     (project.root / "params.yaml").write_text(text)
-    workspace = Workspace.of(project.root, "run", ["candidates=[linear, xgboost]"])
+    workspace = Workspace.of(project.root, ("dag", "run"), ["candidates=[linear, xgboost]"])
     with (
         pytest.raises(ConfigError, match="the overrides add each@xgboost, for which"),
         workspace.entered(),
     ):
         pass
     workspace.remove()
-    assert list((project.root / ".housing/workspaces").iterdir()) == []
+    assert not (workspace.place / PARTIAL).exists()
 
 
 @pytest.mark.parametrize("run_id", [".", "..", "r" * 250, "manual__2026-11-25T18:30:42+00:00"])
 def test_every_run_has_a_folder_of_its_own(tmp_path: Path, run_id: str) -> None:
-    workspace, other = (Workspace.of(tmp_path, name, ["seed=8"]) for name in (run_id, "other"))
+    workspace, other = (
+        Workspace.of(tmp_path, ("dag", name), ["seed=8"]) for name in (run_id, "other")
+    )
     for root in (workspace.root, other.root):
         root.mkdir(parents=True)
-        assert root.is_relative_to(tmp_path / ".housing" / "workspaces")
+        assert root.parent.parent == tmp_path / FOLDER
     workspace.remove()
     assert not workspace.root.exists()
     assert other.root.exists()
+
+
+def test_a_task_that_is_cleared_later_finds_what_its_run_had_made(tmp_path: Path) -> None:
+    stage = {
+        "cmd": "grep max_depth params.yaml > model.txt",
+        "params": ["train.xgboost.max_depth"],
+        "outs": ["model.txt"],
+    }
+    project = Project.make(tmp_path / "p", {"train": stage})
+    shutil.copy(PARAMS, project.root)
+    command = [sys.executable, "-m", "dvc", "repro", "--quiet"]
+    workspace = Workspace.of(project.root, ("dag", "run"), OVERRIDES)
+    with workspace.entered() as settings:
+        subprocess.run(command, cwd=settings.root, env=project.env(), check=True)
+        made = (settings.root / "model.txt").read_bytes()
+        assert b"max_depth: 8" in made
+        workspace.remove()
+        assert settings.root.exists(), "a task works in it"
+    workspace.remove()
+    assert not workspace.root.exists()
+    with workspace.entered() as settings:
+        assert (settings.root / "model.txt").read_bytes() == made

@@ -18,6 +18,7 @@ from housing.engine.airflow.run_options import Steering
 from housing.engine.airflow.workspace import Workspace
 from housing.engine.files import write_whole
 from housing.orchestration import alerts
+from housing.orchestration.sweep import sweep
 from housing.settings import RUNS
 
 if TYPE_CHECKING:
@@ -137,7 +138,10 @@ class SummaryOperator(SummarizingOperator):
         summary = self.summarize(context)
         for line in summary.lines():
             self.log.info("%s", line)
-        Workspace.of(Path(self.root), summary.run_id, summary.overrides).remove()
+        run = (summary.dag_id, summary.run_id)
+        Workspace.of(Path(self.root), run, summary.overrides).remove()
+        for place in sweep(Path(self.root), context["ti"]):
+            self.log.info("removed the workspace %s of a run that is over", place)
         if summary.failures:
             raise AirflowFailException(f"failed: {', '.join(summary.failures)}")
         return summary.to_dict()

@@ -63,7 +63,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
 
         steering = Steering.of(context["params"])
         with explained(context):
-            verdict = self._judge(steering, context["ti"].run_id)
+            verdict = self._judge(steering, (context["ti"].dag_id, context["ti"].run_id))
         context["ti"].xcom_push(key=xcom_keys.VERDICT, value=verdict.to_dict())
         for line in gate.render(verdict).splitlines():
             self.log.info("%s", line)
@@ -74,13 +74,13 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
             return self.alert
         return self.promote if verdict.passed else self.alert
 
-    def _judge(self, steering: Steering, run_id: str) -> Verdict:
+    def _judge(self, steering: Steering, run: tuple[str, str]) -> Verdict:
         from housing.mlops import registry  # it may need mlflow, which is too heavy for a DAG file
 
         upstream = {node.name: node.upstream for node in graph.load(Path(self.root)).stages}
         if not steering.reaches_gate(upstream):
             raise skipped(f"no result: {steering.scope} {steering.stage}")
-        with Workspace.of(Path(self.root), run_id, steering.overrides).entered() as settings:
+        with Workspace.of(Path(self.root), run, steering.overrides).entered() as settings:
             verdict = registry.validate(settings, _judging(Path(self.root), settings))
             self.show({RunLink.name: settings.run_address(verdict.run_id)})
         return verdict
@@ -122,9 +122,10 @@ class PromoteOperator(Linked, BaseOperator):
         from housing.mlops import registry  # polars and mlflow are too heavy for a DAG file
 
         ti, steering = context["ti"], Steering.of(context["params"])
+        run = (ti.dag_id, ti.run_id)
         with (
             explained(context),
-            Workspace.of(Path(self.root), ti.run_id, steering.overrides).entered() as settings,
+            Workspace.of(Path(self.root), run, steering.overrides).entered() as settings,
         ):
             content = ti.xcom_pull(task_ids=self.validate, key=xcom_keys.VERDICT, map_indexes=-1)
             verdict = gate.Verdict.from_dict(content)

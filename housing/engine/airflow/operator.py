@@ -72,7 +72,8 @@ class DvcStageOperator(Linked, BaseOperator):
             RemoteError: DVC's remote storage did not answer.
         """
         with explained(context):
-            record = self._reproduce(Steering.of(context["params"]), context["ti"].run_id)
+            run = (context["ti"].dag_id, context["ti"].run_id)
+            record = self._reproduce(Steering.of(context["params"]), run)
         for line in record.render().splitlines():
             self.log.info("%s", line)
         if record.verdict == "unchanged":
@@ -82,7 +83,7 @@ class DvcStageOperator(Linked, BaseOperator):
         self._emit(context, record)
         return record.to_dict()
 
-    def _reproduce(self, steering: Steering, run_id: str) -> StageRecord:
+    def _reproduce(self, steering: Steering, run: tuple[str, str]) -> StageRecord:
         from housing.engine.execution.stage_run import StageRun  # DVC is too heavy for a DAG file
         from housing.engine.stage_notes import last_links
 
@@ -99,7 +100,7 @@ class DvcStageOperator(Linked, BaseOperator):
         if steering.overrides:
             self.outlets = []  # what this run makes is not the data that others wait for
         force = steering.forces(self.stage, upstream)
-        with Workspace.of(root, run_id, steering.overrides).entered() as settings:
+        with Workspace.of(root, run, steering.overrides).entered() as settings:
             if steering.overrides and self.stage not in graph.load(settings.root).names:
                 raise skipped(f"left out: the overrides leave no stage {self.stage}")
             self._running = StageRun(settings.root, self.stage, force=force)

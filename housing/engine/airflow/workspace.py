@@ -10,10 +10,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from housing.engine import graph
 from housing.engine.airflow.task_ids import folder_of
@@ -22,7 +22,12 @@ from housing.domain.overrides import override
 from housing.settings import Settings, load_settings
 
 FOLDER = Path(".housing/workspaces")
-"""Folder, below the project, of one workspace for each run with overrides."""
+"""Folder, below the project, of one place for each run with overrides.
+
+A place holds ``copy``, in which the stages work; ``locks``, the ``dvc.lock`` files of a copy that
+was removed; ``inside``, which tasks hold while they work in the copy; and ``run.json``.
+"""
+COPY, LOCKS, PARTIAL, INSIDE, NOTE = "copy", "locks", "partial", "inside", "run.json"
 
 
 @dataclass(frozen=True)
@@ -32,29 +37,34 @@ class Workspace:
     A run without overrides works in the project. A run with overrides works in a copy of what its
     stages declare, with its own ``params.yaml`` and ``dvc.lock``, and with the project's cache and
     MLflow store: it reuses what is cached, and leaves nothing behind in the project. The first
-    task that needs the copy makes it; the run's summary removes it.
+    task that needs the copy makes it; the run's summary removes it. Its ``dvc.lock`` stays as long
+    as Airflow knows the run: a task that somebody clears later makes the copy anew, and finds in it
+    what the run had made and not what the project has.
 
     Attributes:
         project: The project's folder.
-        root: The folder in which DVC works.
-        overrides: ``path=value`` pairs that replace values of ``params.yaml``.
+        run: The DAG and its run, by Airflow's ids.
+        overrides: ``path=value`` pairs that replace values of ``params.yaml``, or none.
     """
 
     project: Path
-    root: Path
+    run: tuple[str, str]
     overrides: tuple[str, ...]
 
     @classmethod
-    def of(cls, project: Path, run_id: str, overrides: Sequence[str]) -> Self:
-        """The workspace of a run.
+    def of(cls, project: Path, run: tuple[str, str], overrides: Sequence[str]) -> Self:
+        """The workspace of a run; the arguments are the attributes."""
+        return cls(project.resolve(), run, tuple(overrides))
 
-        Args:
-            project: The project's folder.
-            run_id: Airflow's id of the run.
-            overrides: ``path=value`` pairs; none for a plain run.
-        """
-        root = project / FOLDER / folder_of(run_id) if overrides else project
-        return cls(project.resolve(), root.resolve(), tuple(overrides))
+    @property
+    def place(self) -> Path:
+        """The folder of the run, where it has overrides."""
+        return self.project / FOLDER / folder_of("/".join(self.run))
+
+    @property
+    def root(self) -> Path:
+        """The folder in which DVC works."""
+        return self.place / COPY if self.overrides else self.project
 
     @contextmanager
     def entered(self) -> Iterator[Settings]:
@@ -70,7 +80,6 @@ class Workspace:
         if not self.overrides:
             yield settings
             return
-        self._make()
         inside = {
             "HOUSING_ROOT": str(self.root),
             "HOUSING_OVERRIDES": json.dumps(self.overrides),
@@ -81,36 +90,96 @@ class Workspace:
                 else {}
             ),
         }
-        with _environment(inside):
+        with self._made(), _environment(inside):
             yield load_settings()
 
     def remove(self) -> None:
-        """Removes the copy, where there is one; the project itself stays."""
-        if self.overrides:
-            for folder in (self.root, _partial_of(self.root)):
-                shutil.rmtree(folder, ignore_errors=True)
-            _lock_of(self.root).unlink(missing_ok=True)
+        """Removes the copy, where there is one that nobody works in; the project itself stays."""
+        if self.overrides and self.place.exists():
+            with changing(self.project):
+                remove_copy(self.place)
+
+    @contextmanager
+    def _made(self) -> Iterator[None]:
+        """Makes the copy where it is missing, and keeps everybody from removing it meanwhile."""
+        with ExitStack() as stack:
+            with changing(self.project):
+                self.place.mkdir(exist_ok=True)
+                inside = stack.enter_context((self.place / INSIDE).open("w"))
+                fcntl.flock(inside, fcntl.LOCK_SH)
+                if not self.root.exists():
+                    self._make()
+            yield
 
     def _make(self) -> None:
-        self.root.parent.mkdir(parents=True, exist_ok=True)
-        with _lock_of(self.root).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # independent stages start at the same time
-            if self.root.exists():
-                return
-            text = override((self.project / "params.yaml").read_text("utf-8"), self.overrides)
-            partial = _partial_of(self.root)
-            shutil.rmtree(partial, ignore_errors=True)
-            _copy(self.project, partial)
-            (partial / "params.yaml").write_text(text, encoding="utf-8")
-            _share_cache(self.project, partial)
-            _require_tasks(self.project, partial)
-            # A stage that runs alone reads what the stages before it wrote.
-            _dvc(partial, "checkout", "--quiet", "--allow-missing")
-            partial.rename(self.root)
+        text = override((self.project / "params.yaml").read_text("utf-8"), self.overrides)
+        partial = self.place / PARTIAL
+        shutil.rmtree(partial, ignore_errors=True)
+        locks = _copy(self.project, partial)
+        note = {"dag_id": self.run[0], "run_id": self.run[1], "locks": sorted(locks)}
+        (self.place / NOTE).write_text(json.dumps(note), encoding="utf-8")
+        if (self.place / LOCKS).exists():
+            shutil.copytree(self.place / LOCKS, partial, dirs_exist_ok=True)
+        (partial / "params.yaml").write_text(text, encoding="utf-8")
+        _share_cache(self.project, partial)
+        _require_tasks(self.project, partial)
+        # A stage that runs alone reads what the stages before it wrote.
+        _dvc(partial, "checkout", "--quiet", "--allow-missing")
+        partial.rename(self.root)
 
 
-def _copy(project: Path, target: Path) -> None:
-    """Copies everything that the stages read and none of them writes, and DVC's own files."""
+@contextmanager
+def changing(project: Path) -> Iterator[None]:
+    """Keeps everybody else from making and removing workspaces; independent stages start at once.
+
+    Args:
+        project: The project's folder.
+    """
+    (project / FOLDER).mkdir(parents=True, exist_ok=True)
+    with (project / FOLDER).with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def remove_copy(place: Path) -> bool:
+    """Removes the copy of a run, but for its ``dvc.lock`` files; call it inside `changing`.
+
+    Args:
+        place: The folder of the run.
+
+    Returns:
+        False where a task works in the copy, which then stays.
+    """
+    with (place / INSIDE).open("w") as inside:
+        try:
+            fcntl.flock(inside, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        for lock in noted(place).get("locks", []):
+            made, kept = place / COPY / lock, place / LOCKS / lock
+            if made.exists():
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(made, kept)
+        for folder in (COPY, PARTIAL):
+            shutil.rmtree(place / folder, ignore_errors=True)
+        return True
+
+
+def noted(place: Path) -> dict[str, Any]:
+    """The ids of the run that a place belongs to, and its locks; nothing where that is torn."""
+    try:
+        content: dict[str, Any] = json.loads((place / NOTE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content
+
+
+def _copy(project: Path, target: Path) -> set[str]:
+    """Copies everything that the stages read and none of them writes, and DVC's own files.
+
+    Returns:
+        The ``dvc.lock`` files, relative to the project.
+    """
     found = graph.load(project, _wait)
     stages = found.stages
     made = {out for stage in stages for out in stage.outs}
@@ -130,6 +199,7 @@ def _copy(project: Path, target: Path) -> None:
             shutil.copytree(source, copy, ignore=left_out, dirs_exist_ok=True)
         elif source.exists():
             shutil.copy2(source, copy)
+    return locks
 
 
 def _wait() -> None:
@@ -164,14 +234,6 @@ def _dvc(root: Path, *arguments: str) -> str:
     if done.returncode:
         raise ConfigError(f"{' '.join(command)} failed: {done.stderr.strip()}", "dvc doctor")
     return done.stdout.strip()
-
-
-def _lock_of(root: Path) -> Path:
-    return root.with_name(f"{root.name}.lock")
-
-
-def _partial_of(root: Path) -> Path:
-    return root.with_name(f"{root.name}.partial")
 
 
 @contextmanager
