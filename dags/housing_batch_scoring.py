@@ -11,13 +11,13 @@ from pathlib import Path
 
 from airflow.sdk import DAG
 
-from housing.domain.config import load_params
+from housing.domain.config import load_registered
 from housing.engine.airflow.assets import alias_asset, folder_asset
 from housing.orchestration.scoring_tasks import FindFilesOperator, ScoreFileOperator
 from housing.settings import load_settings
 
 settings = load_settings()
-names = load_params(settings.root / "params.yaml").registry
+names = load_registered(settings.root / "params.yaml").registry
 champion = alias_asset("housing", names.model, names.champion)
 files = folder_asset("housing", settings.root, Path("data/scoring"))
 

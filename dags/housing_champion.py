@@ -10,14 +10,14 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG
 
-from housing.domain.config import load_params
+from housing.domain.config import load_registered
 from housing.engine.airflow.assets import alias_asset
 from housing.orchestration.approval import ApproveOperator, SetChampionOperator
 from housing.orchestration.champion_tasks import CompareOperator
 from housing.settings import load_settings
 
 settings = load_settings()
-names = load_params(settings.root / "params.yaml").registry
+names = load_registered(settings.root / "params.yaml").registry
 
 with DAG(
     dag_id="housing_champion",

@@ -23,7 +23,7 @@ from housing.orchestration.notify_tasks import CHANNELS, NotifyOperator
 from housing.settings import load_settings
 
 settings = load_settings()
-# A fault in params.yaml shows as this file's import error.
+# A fault in params.yaml shows as this file's import error; the other DAGs go on.
 params = load_params(settings.root / "params.yaml")
 registry = params.registry
 moved = (registry.staging, registry.champion) if registry.auto_champion else (registry.staging,)

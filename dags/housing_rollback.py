@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG, Param
 
-from housing.domain.config import load_params
+from housing.domain.config import load_registered
 from housing.engine.airflow.assets import alias_asset
 from housing.orchestration.champion_tasks import RollbackOperator
 from housing.settings import load_settings
 
 settings = load_settings()
-names = load_params(settings.root / "params.yaml").registry
+names = load_registered(settings.root / "params.yaml").registry
 
 with DAG(
     dag_id="housing_rollback",

@@ -146,5 +146,6 @@ def test_bad_params_are_an_import_error_with_every_fault(tmp_path: Path) -> None
     (result,) = project.run(("true", {}))
     (message,) = result["import_errors"]
     assert "params.yaml has 2 fault(s)" in message
+    assert "pydantic" not in message
     assert "seed: Input should be a valid integer" in message
     assert "train.xgboost.max_dept: Extra inputs are not permitted" in message

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from housing.domain.config import load_params, parse_params
+from housing.domain.config import load_params, load_registered, load_what_holds, parse_params
 from housing.errors import ConfigError
 from housing.settings import Settings, load_settings
 
@@ -162,3 +162,47 @@ def test_all_faults_of_the_environment_are_reported(monkeypatch: pytest.MonkeyPa
         load_settings()
     assert "HOUSING_RETRIES: " in str(raised.value)
     assert "HOUSING_MLFLOW_TIMEOUT: " in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("seed: 7", "seed: seven"),
+        ("  linear:\n", "<<<<<<< ours\n  linear:\n"),
+        ("gate:\n", "gate: [\n"),
+        ("registry:\n", "<<<<<<< ours\nregistry:\n"),
+        (
+            "seed: 7\n",
+            "registry: {model: housing-price, staging: staging, champion: champion}\n"
+            "<<<<<<< ours\nseed: 7\n=======\n",
+        ),
+    ],
+)
+def test_the_names_in_the_registry_are_read_whatever_else_is_broken(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    broken = tmp_path / "params.yaml"
+    broken.write_text(text.replace(before, after), encoding="utf-8")
+    with pytest.raises(ConfigError):
+        load_params(broken)
+    names = load_registered(broken).registry
+    assert names == load_params(ROOT / "params.yaml").registry
+    assert load_what_holds(broken).registry == names
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed: 7\n", "registry: Field required"),
+        ("registry: {model: m, staging: s}\n", "registry.champion: Field required"),
+        ("registry:\n<<<<<<< ours\n  model: m\n", "is not YAML"),
+        ("a: [\nregistry:\n  model: m\n<<<<<<< ours\n  staging: s\n=======\n", "is not YAML"),
+        ("<<<<<<< a\nregistry: {model: m}\n=======\nregistry: {model: n}\n", "is not YAML"),
+        ("- a\n", "registry: Field required"),
+    ],
+)
+def test_a_fault_among_the_names_is_told(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load_registered(tmp_path / "params.yaml")

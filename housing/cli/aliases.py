@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from housing.domain.config import Params, load_params
+from housing.domain.config import Registered, load_registered, load_what_holds
 from housing.errors import ConfigError
 from housing.settings import Settings, load_settings
 
@@ -29,7 +29,8 @@ def show_contest(*, as_json: bool) -> None:
     from housing.messages import contest
     from housing.mlops import registry
 
-    settings, params = _project()
+    settings = load_settings()
+    params = load_what_holds(settings.root / "params.yaml")
     sides = registry.side_by_side(settings, params)
     if as_json:
         sys.stdout.write(sides.model_dump_json(indent=2) + "\n")
@@ -40,6 +41,7 @@ def show_contest(*, as_json: bool) -> None:
         (challenger.version, challenger.metrics),
         (champion.version, champion.metrics) if champion else None,
         sides.checks,
+        challenger.overrides,
     )
     Console().print(message.to_text(), soft_wrap=True, markup=False)
     Console().print(f"\nhousing champion {challenger.version} --why REASON", markup=False)
@@ -84,12 +86,12 @@ def roll_back(alias: str, why: str, *, as_json: bool) -> None:
     _show(params, registry.rollback(settings, params, alias, getpass.getuser(), why), as_json)
 
 
-def _project() -> tuple[Settings, Params]:
+def _project() -> tuple[Settings, Registered]:
     settings = load_settings()
-    return settings, load_params(settings.root / "params.yaml")
+    return settings, load_registered(settings.root / "params.yaml")
 
 
-def _show(params: Params, move: Promotion, as_json: bool) -> None:
+def _show(params: Registered, move: Promotion, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(move.model_dump(mode="json"), indent=2) + "\n")
         return

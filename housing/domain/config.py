@@ -23,6 +23,10 @@ QUARANTINE_COLUMNS = ("file", "row", "reasons")
 
 # Every task process reads params.yaml: libyaml takes 1 ms for it, Python 10 ms.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Up to the next key, which git's mark of a conflict may stand before; one inside stays inside.
+_REGISTRY = re.compile(
+    r"^registry:.*?(?=^(?:<{7}[^\n]*\n)?[\w\"'][^\n]*:|\Z)", re.MULTILINE | re.DOTALL
+)
 
 
 def plain_name(name: str) -> str:
@@ -223,7 +227,13 @@ class RegistryParams(Frozen):
     auto_champion: bool = False
 
 
-class Params(Frozen):
+class Registered(Frozen):
+    """The part of ``params.yaml`` that rollback, champion and scoring need: no more than names."""
+
+    registry: RegistryParams
+
+
+class Params(Registered):
     """All of ``params.yaml``."""
 
     seed: int = Field(ge=0)
@@ -235,7 +245,6 @@ class Params(Frozen):
     train: dict[str, CandidateParams]
     evaluate: EvaluateParams
     gate: GateParams
-    registry: RegistryParams
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -271,7 +280,8 @@ def parse_params(content: object, source: str = "params.yaml") -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise ConfigError.of_faults(source, _faults(error)) from error
+        # Its own text says the same in more words, and the UI shows the first cause on top.
+        raise ConfigError.of_faults(source, _faults(error)) from None
 
 
 def load_params(path: Path) -> Params:
@@ -283,13 +293,67 @@ def load_params(path: Path) -> Params:
     Raises:
         ConfigError: The file is missing, is no YAML, or has faults; all of them are reported.
     """
+    return parse_params(_parsed(path, _text(path)), str(path))
+
+
+def load_registered(path: Path) -> Registered:
+    """Reads the names in MLflow's registry, whatever else is wrong with ``params.yaml``.
+
+    Where the file as a whole is no YAML, in the middle of a merge for example, its block
+    ``registry:`` is read alone.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: The file is missing, or its registry section is, or has faults.
+    """
+    text = _text(path)
     try:
-        content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506  # both are safe
+        content = _parsed(path, text)
+    except ConfigError:
+        block = _REGISTRY.search(text)
+        if not block:
+            raise
+        content = _parsed(path, block[0])
+    section = {"registry": content["registry"]} if _has_registry(content) else {}
+    try:
+        return Registered.model_validate(section)
+    except ValidationError as error:
+        raise ConfigError.of_faults(str(path), _faults(error)) from None
+
+
+def load_what_holds(path: Path) -> Params | Registered:
+    """Reads all of ``params.yaml``, or only the names in the registry where the rest has faults.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: Even the names cannot be read.
+    """
+    try:
+        return load_params(path)
+    except ConfigError:
+        return load_registered(path)
+
+
+def _has_registry(content: object) -> bool:
+    return isinstance(content, dict) and "registry" in content
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist", "git checkout -- params.yaml") from error
+
+
+def _parsed(path: Path, text: str) -> Any:  # noqa: ANN401  # whatever the YAML holds
+    try:
+        return yaml.load(text, Loader=_LOADER)  # noqa: S506  # both are safe
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}", f"edit {path}") from error
-    return parse_params(content, str(path))
 
 
 def _faults(error: ValidationError) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from housing.domain.config import Params, plain_name
+from housing.domain.config import Params, Registered, plain_name
 from housing.domain.data.landing import can_be_delivered
 from housing.domain.drift import drift
 from housing.domain.scoring import Scores, ServedModel, digest, score
@@ -39,7 +39,7 @@ def outputs(settings: Settings, file: Path, version: str) -> tuple[Path, Path]:
     return Path(f"{stem}.parquet"), Path(f"{stem}.quarantine.parquet")
 
 
-def waiting(settings: Settings, params: Params, alias: str) -> tuple[str, tuple[Path, ...]]:
+def waiting(settings: Settings, params: Registered, alias: str) -> tuple[str, tuple[Path, ...]]:
     """The version in an alias, and the files that it has not priced yet.
 
     Args:

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import CreateHITLDetailPayload, HITLDetailRequestResult
 
-from housing.domain.config import load_params
+from housing.domain.config import load_registered
 from housing.engine.airflow import xcom_keys
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
@@ -134,7 +134,7 @@ class SetChampionOperator(BaseOperator):
         asked = answer["asked"]
         settings = load_settings(Path(self.root))
         with explained(context):
-            params = load_params(settings.root / "params.yaml")
+            params = load_registered(settings.root / "params.yaml")
             held = registry.aliases(settings, params)
             names = params.registry
             sides = {"version": names.staging, "champion": names.champion}

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import BaseOperator, Context
 
-from housing.domain.config import load_params
+from housing.domain.config import load_registered, load_what_holds
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
 from housing.settings import load_settings
-
-if TYPE_CHECKING:
-    from housing.domain.config import Params
-    from housing.settings import Settings
 
 
 class CompareOperator(BaseOperator):
@@ -44,8 +40,9 @@ class CompareOperator(BaseOperator):
         from housing import messages
         from housing.mlops import registry  # mlflow is too heavy for a DAG file
 
-        settings, params = _project(self.root)
+        settings = load_settings(Path(self.root))
         with explained(context):
+            params = load_what_holds(settings.root / "params.yaml")
             sides = registry.side_by_side(settings, params)
         challenger, champion = sides.challenger, sides.champion
         if champion and champion.version == challenger.version:
@@ -92,9 +89,10 @@ class RollbackOperator(BaseOperator):
         """
         from housing.mlops import registry  # mlflow is too heavy for a DAG file
 
-        settings, params = _project(self.root)
+        settings = load_settings(Path(self.root))
         who = context["dag_run"].triggering_user_name or "unknown"
         with explained(context):
+            params = load_registered(settings.root / "params.yaml")
             asked = context["params"]
             move = registry.rollback(settings, params, asked["alias"], who, asked["reason"])
         self.log.info("%s is back at version %s", move.alias, move.version)
@@ -103,8 +101,3 @@ class RollbackOperator(BaseOperator):
         else:
             self.outlets = []
         return move.model_dump(mode="json")
-
-
-def _project(root: str) -> tuple[Settings, Params]:
-    settings = load_settings(Path(root))
-    return settings, load_params(settings.root / "params.yaml")

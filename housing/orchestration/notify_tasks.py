@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import BaseOperator, Context, TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
 
-from housing.domain.config import load_params
+from housing.domain.config import load_registered
 from housing.engine.airflow import xcom_keys
 from housing.engine.airflow.fast_skip import skipped
 from housing.errors import NotificationError
@@ -98,7 +98,7 @@ class NotifyOperator(BaseOperator):
         from housing.orchestration.task_logs import last_lines
 
         ti = context["ti"]
-        model = load_params(Path(self.root) / "params.yaml").registry.model
+        model = load_registered(Path(self.root) / "params.yaml").registry.model
         judged = _pull(ti, self.validate, xcom_keys.VERDICT)
         promoted, failures = _pull(ti, self.promote), _pull(ti, self.alert)
         links = {"Airflow run": ti.log_url.partition("/tasks/")[0]}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.configuration import conf
 
-from housing.domain.config import load_params
+from housing.domain.config import load_params, load_registered
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
 from housing.errors import DataError, RegistryError
@@ -49,8 +49,8 @@ class FindFilesOperator(BaseOperator):
         from housing.mlops import batch_scoring  # polars and mlflow are too heavy for a DAG file
 
         settings = load_settings(Path(self.root))
-        params = load_params(settings.root / "params.yaml")
         with explained(context):
+            params = load_registered(settings.root / "params.yaml")
             try:
                 version, files = batch_scoring.waiting(settings, params, self.alias)
             except RegistryError as error:

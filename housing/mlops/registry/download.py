@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from housing.domain.config import Params
+from housing.domain.config import Registered
 from housing.errors import RegistryError
 from housing.mlops.registry.client import alias_version, get_version, live_run
 from housing.mlops.tracking.connection import connected
@@ -46,7 +46,7 @@ class Serving:
     columns: dict[str, dict[str, Any]]
 
 
-def holder(settings: Settings, params: Params, alias: str) -> tuple[str, str]:
+def holder(settings: Settings, params: Registered, alias: str) -> tuple[str, str]:
     """The version in an alias, and its MLflow run.
 
     Raises:
@@ -59,7 +59,7 @@ def holder(settings: Settings, params: Params, alias: str) -> tuple[str, str]:
 
 
 @contextmanager
-def serving(settings: Settings, params: Params, version: str) -> Iterator[Serving]:
+def serving(settings: Settings, params: Registered, version: str) -> Iterator[Serving]:
     """Fetches the files of a version into a folder that goes away afterwards.
 
     Args:

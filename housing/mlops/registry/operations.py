@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from housing.domain.config import Params
+from housing.domain.config import Registered
 from housing.errors import RegistryError
 from housing.mlops.registry.alias_move import Promotion, move
 from housing.mlops.registry.client import (
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def assign(  # noqa: PLR0913, PLR0917 - each is one word of the journal's entry
-    settings: Settings, params: Params, alias: str, version: str, who: str, why: str
+    settings: Settings, params: Registered, alias: str, version: str, who: str, why: str
 ) -> Promotion:
     """Points an alias to a version because a person says so, and writes the journal.
 
@@ -56,12 +56,14 @@ def assign(  # noqa: PLR0913, PLR0917 - each is one word of the journal's entry
         return move(client, settings, _entry("assign", alias, holder, chosen, who, why))
 
 
-def set_champion(settings: Settings, params: Params, version: str, who: str, why: str) -> Promotion:
+def set_champion(
+    settings: Settings, params: Registered, version: str, who: str, why: str
+) -> Promotion:
     """Makes a version the champion: `assign` for the alias of production."""
     return assign(settings, params, params.registry.champion, version, who, why)
 
 
-def rollback(settings: Settings, params: Params, alias: str, who: str, why: str) -> Promotion:
+def rollback(settings: Settings, params: Registered, alias: str, who: str, why: str) -> Promotion:
     """Puts an alias back to the version before, and keeps the gate from undoing that.
 
     The version that is taken back is marked as withdrawn, so that no later run promotes the same

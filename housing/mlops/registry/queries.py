@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from housing.domain import gate
-from housing.domain.config import Frozen, Params
+from housing.domain.config import Frozen, Params, Registered
 from housing.domain.gate import Check, Verdict
 from housing.errors import RegistryError
 from housing.mlops.registry.client import VERDICT, WITHDRAWN, alias_version, find_run, live_run
@@ -75,7 +75,7 @@ class SideBySide(Frozen):
     checks: tuple[Check, ...]
 
 
-def versions(settings: Settings, params: Params) -> tuple[Version, ...]:
+def versions(settings: Settings, params: Registered) -> tuple[Version, ...]:
     """Every version with its metrics, intervals and verdict, oldest first.
 
     Args:
@@ -93,7 +93,7 @@ def versions(settings: Settings, params: Params) -> tuple[Version, ...]:
         return tuple(_version(client, version, pointers) for version in ours)
 
 
-def aliases(settings: Settings, params: Params) -> dict[str, Version]:
+def aliases(settings: Settings, params: Registered) -> dict[str, Version]:
     """The version that each alias points to, by alias.
 
     Args:
@@ -114,7 +114,9 @@ def aliases(settings: Settings, params: Params) -> dict[str, Version]:
         }
 
 
-def read_journal(settings: Settings, params: Params, alias: str | None = None) -> tuple[Entry, ...]:
+def read_journal(
+    settings: Settings, params: Registered, alias: str | None = None
+) -> tuple[Entry, ...]:
     """Every move of an alias, oldest first: who, when, from, to, why, on what evidence.
 
     Args:
@@ -129,8 +131,11 @@ def read_journal(settings: Settings, params: Params, alias: str | None = None) -
         return entries(client, journal_id(client, settings), params.registry.model, alias)
 
 
-def side_by_side(settings: Settings, params: Params) -> SideBySide:
+def side_by_side(settings: Settings, params: Params | Registered) -> SideBySide:
     """Compares the version in staging with the champion, for a person to decide.
+
+    Without all of the params, which may have faults while a person has to decide, the metrics stand
+    side by side, and a check says that nothing was compared row by row.
 
     Args:
         settings: Where MLflow is.
@@ -148,6 +153,10 @@ def side_by_side(settings: Settings, params: Params) -> SideBySide:
     challenger, champion = held[names.staging], held.get(names.champion)
     if champion is None:
         return SideBySide(challenger=challenger, champion=None, checks=())
+    if not isinstance(params, Params):
+        fault = "not compared on the same rows: params.yaml has faults, see: housing doctor"
+        missing = gate.fact("common_rows", fault, "")
+        return SideBySide(challenger=challenger, champion=champion, checks=(missing,))
     with connected(settings) as client, tempfile.TemporaryDirectory(prefix="housing-") as folder:
         records: list[Record] = []
         for version in (challenger, champion):
