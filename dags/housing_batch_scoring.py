@@ -1,7 +1,8 @@
 """The DAG `housing_batch_scoring`: prices every file in `data/scoring/` by the champion.
 
 It starts when the champion changes, and when a file comes. A file is priced once for each version;
-the prices are in `data/predictions/`.
+the prices are in `data/predictions/`. A file that cannot be priced is set aside, with its reason
+beside the prices: people are told once, and it is tried again when it changes.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from airflow.sdk import DAG
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, TriggerRule
 
 from housing.domain.config import load_registered
 from housing.engine.airflow.assets import alias_asset, folder_asset
+from housing.orchestration.notify_tasks import CHANNELS, NotifyScoringOperator
 from housing.orchestration.scoring_tasks import FindFilesOperator, ScoreFileOperator
 from housing.settings import load_settings
 
@@ -48,3 +51,21 @@ with DAG(
         map_index_template="{{ task.file.split('/')[-1] }}",
         doc_md="Prices one file; its bad rows go to quarantine.",
     ).expand_kwargs(find.output)
+    notify = [
+        NotifyScoringOperator(
+            task_id=f"notify_{channel}",
+            channel=channel,
+            root=str(settings.root),
+            retries=0,  # it tries again by itself, for half a minute
+            doc_md=f"Tells people by {channel} which files cannot be priced, and what failed.",
+        )
+        for channel in CHANNELS
+    ]
+    # The run's state is that of its last task: what failed before the messages counts as well.
+    done = EmptyOperator(
+        task_id="done",
+        trigger_rule=TriggerRule.NONE_FAILED,
+        doc_md="Fails where a task failed.",
+    )
+    score >> notify >> done
+    [find, score] >> done

@@ -2,7 +2,8 @@
 
 HousingError
 ├── ConfigError              params.yaml, or the environment, is wrong
-├── DataError                a delivery, or a table made from it, is wrong
+├── DataError                a delivery, or a table made from it, is wrong: no retry helps
+│   └── FileChangedError     a file changed while it was read: a retry helps
 ├── ModelError               a candidate cannot be trained, loaded or used
 ├── PipelineError            DVC's side
 │   ├── GraphError           dvc.yaml, or a file it is made from, is wrong: no retry helps
@@ -81,7 +82,11 @@ class ConfigError(HousingError):
 
 
 class DataError(HousingError):
-    """A delivery, or a table made from it, is wrong."""
+    """A delivery, or a table made from it, is wrong: no retry helps."""
+
+
+class FileChangedError(DataError):
+    """A file changed while it was read, for example because it is still being copied."""
 
 
 class ModelError(HousingError):

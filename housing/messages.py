@@ -182,6 +182,24 @@ def rejection(model: str, verdict: Verdict, links: Mapping[str, str]) -> Message
     )
 
 
+def refusal(reasons: Mapping[str, str], links: Mapping[str, str]) -> Message:
+    """Tells that files cannot be priced.
+
+    Args:
+        reasons: The reason of each file, by its name.
+        links: Address by label; an empty address is left out.
+    """
+    many = len(reasons) > 1
+    subject = f"{len(reasons):,} files were" if many else f"{next(iter(reasons))} was"
+    return Message(
+        title=f"{subject} set aside: no price",
+        good=False,
+        facts=(("next", "mend the file, or take it away: it is not tried again until it changes"),),
+        quotes=tuple((name, last_lines(reason)) for name, reason in reasons.items()),
+        links=_given(links),
+    )
+
+
 def failure(
     run: str, errors: Mapping[str, str], logs: Mapping[str, str], links: Mapping[str, str]
 ) -> Message:

@@ -11,15 +11,17 @@ from pathlib import Path
 from housing.domain.config import Params, load_params
 from housing.engine.root import dvc_root
 from housing.engine.stage_notes import note_duration
-from housing.errors import HousingError
+from housing.errors import ConfigError, DataError, FileChangedError, HousingError
 
 
 def run(body: Callable[[Params], None]) -> None:
     """Runs the body of a stage's script in DVC's working directory.
 
-    A known error ends the process with exit code 1 and its message, without a traceback; any
-    other error keeps its traceback. How long the stage took is noted beside DVC's own temporary
-    files, never in an output: outputs stay pure functions of deps and params.
+    A known error ends the process with its message, without a traceback: with exit code 65 where
+    data is wrong and 78 where the configuration is (``EX_DATAERR`` and ``EX_CONFIG`` of sysexits.h,
+    which Airflow does not try again), else with 1. Any other error keeps its traceback. How long
+    the stage took is noted beside DVC's own temporary files, never in an output: outputs stay pure
+    functions of deps and params.
 
     Args:
         body: Reads the stage's inputs and writes its outputs.
@@ -28,10 +30,19 @@ def run(body: Callable[[Params], None]) -> None:
     try:
         body(load_params(Path("params.yaml")))
     except HousingError as error:
-        sys.exit(f"error: {error}")
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(_exit_code(error))
     root = dvc_root()
     if root:
         note_duration(root, os.environ["DVC_STAGE"], time.monotonic() - start)
+
+
+def _exit_code(error: HousingError) -> int:
+    if isinstance(error, ConfigError):
+        return os.EX_CONFIG
+    if isinstance(error, DataError) and not isinstance(error, FileChangedError):
+        return os.EX_DATAERR
+    return 1
 
 
 def say(*lines: str) -> None:

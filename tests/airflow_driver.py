@@ -41,7 +41,12 @@ def _result(run: DagRun, task_ids: list[str]) -> dict[str, Any]:
     from sqlalchemy import select
 
     with create_session() as session:
-        states = {ti.task_id: str(ti.state) for ti in run.get_task_instances(session=session)}
+        tasks = run.get_task_instances(session=session)
+        states = {ti.task_id: str(ti.state) for ti in tasks}
+        mapped: dict[str, list[str]] = {}
+        for ti in tasks:
+            if ti.map_index >= 0:
+                mapped.setdefault(ti.task_id, []).append(str(ti.state))
         xcoms = session.scalars(select(XComModel).where(XComModel.run_id == run.run_id)).all()
         events = session.execute(
             select(AssetModel.uri, AssetEvent.extra)
@@ -52,6 +57,7 @@ def _result(run: DagRun, task_ids: list[str]) -> dict[str, Any]:
         "run_id": run.run_id,
         "state": str(run.state),
         "states": {task_id: states[task_id] for task_id in task_ids},
+        "mapped": mapped,
         "xcoms": {f"{x.task_id}.{x.key}": XComModel.deserialize_value(x) for x in xcoms},
         "events": {uri: extra for uri, extra in events},  # noqa: C416  # rows are no pairs to mypy
     }

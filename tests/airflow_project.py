@@ -41,13 +41,20 @@ with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None,
 
 def run_beside(workspace: Workspace, **variables: str) -> dict[str, Any]:
     """Runs the DAG of a synthetic result's folder once, with that result's MLflow."""
+    (result,) = run_steps_beside(workspace, ("true", {}), **variables)
+    return result
+
+
+def run_steps_beside(
+    workspace: Workspace, *steps: tuple[str, dict[str, Any]], **variables: str
+) -> list[dict[str, Any]]:
+    """Runs the DAG of a synthetic result's folder for each step, with that result's MLflow."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", workspace.store)
         patch.setenv("HOUSING_EXPERIMENT", workspace.experiment)
         for name, value in variables.items():
             patch.setenv(name, value)
-        (result,) = Project(workspace.root).run(("true", {}))
-    return result
+        return Project(workspace.root).run(*steps)
 
 
 @dataclass(frozen=True)

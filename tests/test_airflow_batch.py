@@ -1,8 +1,10 @@
-"""More files wait than Airflow maps over, and one of them is torn: one real Airflow run."""
+"""More files wait than Airflow maps over, and one of them is torn: two real Airflow runs."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 from housing.mlops import registry
 from housing.mlops.batch_scoring import INBOX, OUTBOX
 from housing.orchestration.scoring_tasks import ScoreFileOperator
-from tests.airflow_project import run_beside
+from tests.airflow_project import run_steps_beside
+from tests.fake_channels import Slack, playing_slack
 from tests.synthetic import Workspace, houses, make_params, under_model
 
 NAMES = ("april", "june", "{{ macros.uuid.os.system('touch pwned') }}")
@@ -21,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from airflow.sdk import DAG
 from housing.orchestration.scoring_tasks import FindFilesOperator, ScoreFileOperator
+from housing.orchestration.notify_tasks import NotifyScoringOperator
 
 root = str(Path(__file__).parent)
 with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None):
@@ -28,6 +32,7 @@ with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None):
     score = ScoreFileOperator.partial(
         task_id="score", root=root, map_index_template="{{ task.file.split('/')[-1] }}"
     ).expand_kwargs(find.output)
+    score >> NotifyScoringOperator(task_id="notify", channel="slack", root=root)
 """
 
 
@@ -48,8 +53,25 @@ def workspace(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> W
 
 
 @pytest.fixture(scope="module")
-def run(workspace: Workspace) -> dict[str, Any]:
-    return run_beside(workspace, AIRFLOW__CORE__MAX_MAP_LENGTH="2")
+def slack() -> Iterator[Slack]:
+    with playing_slack() as server:
+        server.answers += [(200, {})]
+        yield server
+
+
+@pytest.fixture(scope="module")
+def runs(workspace: Workspace, slack: Slack) -> list[dict[str, Any]]:
+    variables = {
+        "AIRFLOW__CORE__MAX_MAP_LENGTH": "2",
+        "AIRFLOW_CONN_SLACK_DEFAULT": slack.connection,
+        "HOUSING_RETRIES": "2",
+    }
+    return run_steps_beside(workspace, ("true", {}), ("true", {}), **variables)
+
+
+@pytest.fixture(scope="module")
+def run(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    return runs[0]
 
 
 def test_files_share_a_task_where_airflow_maps_no_further(
@@ -63,13 +85,25 @@ def test_files_share_a_task_where_airflow_maps_no_further(
 
 
 def test_a_torn_file_keeps_back_no_other(run: dict[str, Any], workspace: Workspace) -> None:
-    assert run["state"] == "failed"
     assert "april.csv" in run["xcoms"]["score.error"]
-    priced = {
-        path.name: pl.read_parquet(path).height for path in workspace.root.glob(f"{OUTBOX}/*")
-    }
+    outbox = workspace.root / OUTBOX
+    priced = {path.name: pl.read_parquet(path).height for path in outbox.glob("*.parquet")}
     assert priced["june.csv.v1.parquet"] == priced[f"{NAMES[2]}.csv.v1.parquet"] == 30
     assert "april.csv.v1.parquet" not in priced
+
+
+def test_a_torn_file_is_set_aside_and_told_once(
+    runs: list[dict[str, Any]], workspace: Workspace, slack: Slack
+) -> None:
+    outbox = workspace.root / OUTBOX
+    assert [path.name for path in outbox.glob("*.json")] == ["april.csv.refused.json"]
+    reason = json.loads((outbox / "april.csv.refused.json").read_text())["reason"]
+    (body,) = slack.bodies
+    told = json.dumps(body)
+    assert "april.csv was set aside" in told
+    assert reason.splitlines()[0][-40:] in told
+    assert runs[0]["states"]["notify"] == "success"
+    assert {runs[1]["states"][task] for task in ("find", "score", "notify")} == {"skipped"}
 
 
 def test_the_name_of_a_file_is_never_run(run: dict[str, Any], workspace: Workspace) -> None:
@@ -79,6 +113,11 @@ def test_the_name_of_a_file_is_never_run(run: dict[str, Any], workspace: Workspa
         query = "select rendered_map_index from task_instance where task_id = 'score'"
         shown = {index for (index,) in database.execute(query)}
     assert f"{NAMES[2]}.csv" in shown
+
+
+def test_a_file_that_cannot_be_priced_is_not_tried_again(run: dict[str, Any]) -> None:
+    """Airflow ends a task in the state up_for_retry where it will."""
+    assert set(run["mapped"]["score"]) == {"failed", "success"}
 
 
 def test_a_task_is_called_by_its_files() -> None:

@@ -14,6 +14,7 @@ from housing.domain.scoring import Scores, ServedModel, digest, score
 from housing.mlops.registry.download import holder, serving
 from housing.mlops.tracking.connection import connected
 from housing.mlops.tracking.tracked_run import experiment_id
+from housing.domain.refusals import refused
 from housing.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def outputs(settings: Settings, file: Path, version: str) -> tuple[Path, Path]:
 
 
 def waiting(settings: Settings, params: Registered, alias: str) -> tuple[str, tuple[Path, ...]]:
-    """The version in an alias, and the files that it has not priced yet.
+    """The version in an alias, and the files that it has not priced yet and could price.
 
     Args:
         settings: Where MLflow and the project are.
@@ -52,8 +53,13 @@ def waiting(settings: Settings, params: Registered, alias: str) -> tuple[str, tu
         TrackingUnavailableError: MLflow does not answer.
     """
     version, run_id = holder(settings, params, alias)
+    model = f"{params.registry.model} {version}"
+    there = sorted(filter(can_be_delivered, (settings.root / INBOX).glob("*")))
+    refusals = refused(settings.root / OUTBOX, there)
     files = []
-    for file in sorted(filter(can_be_delivered, (settings.root / INBOX).glob("*"))):
+    for file in there:
+        if file in refusals and refusals[file].holds(file, model):
+            continue
         known = Scores.read(outputs(settings, file, version)[0])
         if known is None or (known.run_id, known.source) != (run_id, digest(file)):
             files.append(file)

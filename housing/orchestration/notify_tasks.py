@@ -1,4 +1,4 @@
-"""The tasks that tell people what a run promoted, or why it did not."""
+"""The tasks that tell people what a run promoted or priced, or why it did not."""
 
 from __future__ import annotations
 
@@ -23,19 +23,16 @@ Channel = Literal["slack", "mail"]
 CHANNELS: tuple[Channel, ...] = ("slack", "mail")
 
 
-class NotifyOperator(BaseOperator):
-    """Tells people over one channel what was promoted, what the gate rejected, and what failed.
+class TellingOperator(BaseOperator):
+    """Base of the tasks that send messages over one channel.
 
-    It runs after the promotion and the alert, whatever became of them, and never fails for its
-    channel's sake: where that is not configured, or dead, the message is logged in full and the
-    task ends as skipped.
+    It runs after the tasks before it, whatever became of them, and never fails for its channel's
+    sake: where that is not configured, or dead, the message is logged in full and the task ends as
+    skipped.
 
     Args:
         channel: Where the message goes.
         root: The project's folder.
-        validate: Task id of the gate.
-        promote: Task id of the promotion.
-        alert: Task id of the alert.
     """
 
     ui_color = "#e8dff5"
@@ -45,18 +42,16 @@ class NotifyOperator(BaseOperator):
         *,
         channel: Channel,
         root: str,
-        validate: str,
-        promote: str,
-        alert: str,
         **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
     ) -> None:
         kwargs.setdefault("trigger_rule", TriggerRule.ALL_DONE)
         super().__init__(**kwargs)
         self.channel = channel
         self.root = root
-        self.validate = validate
-        self.promote = promote
-        self.alert = alert
+
+    def messages(self, context: Context) -> list[Message]:
+        """What there is to tell."""
+        raise NotImplementedError
 
     def execute(self, context: Context) -> list[str]:
         """Sends the messages.
@@ -68,7 +63,7 @@ class NotifyOperator(BaseOperator):
             AirflowSkipException: There is nothing to tell, the channel is not configured, or it
                 did not take a message.
         """
-        sent = self._messages(context)
+        sent = self.messages(context)
         if not sent:
             raise skipped("nothing to tell")
         for message in sent:
@@ -90,7 +85,32 @@ class NotifyOperator(BaseOperator):
 
             mail.send(message, load_settings().mail_to)
 
-    def _messages(self, context: Context) -> list[Message]:
+
+class NotifyOperator(TellingOperator):
+    """Tells people what was promoted, what the gate rejected, and what failed.
+
+    Args:
+        validate: Task id of the gate.
+        promote: Task id of the promotion.
+        alert: Task id of the alert.
+        **kwargs: Channel, root, and BaseOperator's own arguments.
+    """
+
+    def __init__(
+        self,
+        *,
+        validate: str,
+        promote: str,
+        alert: str,
+        **kwargs: Any,  # noqa: ANN401  # the base's arguments
+    ) -> None:
+        super().__init__(**kwargs)
+        self.validate = validate
+        self.promote = promote
+        self.alert = alert
+
+    def messages(self, context: Context) -> list[Message]:
+        """A promotion or a rejection, and the tasks that failed."""
         from housing import messages  # with the next one 4 ms of each parse of a DAG file
         from housing.domain.gate import (
             Verdict,  # it comes with polars, which is too heavy for a DAG file
@@ -114,6 +134,41 @@ class NotifyOperator(BaseOperator):
             logs = {task: last_lines(ti.dag_id, ti.run_id, task) for task in failures}
             found.append(messages.failure(f"{ti.dag_id}, {ti.run_id}", failures, logs, links))
         return found
+
+
+class NotifyScoringOperator(TellingOperator):
+    """Tells people which files cannot be priced, each of them once, and which tasks failed."""
+
+    def messages(self, context: Context) -> list[Message]:
+        """The files that were set aside, and the tasks that failed for another reason."""
+        from housing import messages  # 4 ms of each parse of a DAG file
+
+        ti = context["ti"]
+        links = {"Airflow run": ti.log_url.partition("/tasks/")[0]}
+        refused: dict[str, str] = {}
+        failures: dict[str, str] = {}
+        for task_id, index in _failed(context):
+            new = ti.xcom_pull(task_ids=task_id, key=xcom_keys.REFUSED, map_indexes=index)
+            refused |= new or {}
+            if new is None and task_id not in failures:  # one of many says enough
+                error = ti.xcom_pull(task_ids=task_id, key=xcom_keys.ERROR, map_indexes=index)
+                failures[task_id] = error or "ended without a message, see its log"
+        found = [messages.refusal(refused, links)] if refused else []
+        if failures:
+            found.append(messages.failure(f"{ti.dag_id}, {ti.run_id}", failures, {}, links))
+        return found
+
+
+def _failed(context: Context) -> list[tuple[str, int]]:
+    """Task id and map index, or -1, of each task of the run that failed by itself."""
+    ti = context["ti"]
+    states: dict[str, Any] = ti.get_task_states(ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
+    found = []
+    for name in (name for name, state in states.items() if str(state) == "failed"):
+        # Airflow names a mapped task here by its id with the index behind it.
+        task_id, _, index = name.rpartition("_")
+        found.append((name, -1) if name in context["dag"].task_ids else (task_id, int(index)))
+    return found
 
 
 def _pull(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,11 @@ from airflow.sdk import BaseOperator, Context
 from airflow.sdk.configuration import conf
 
 from housing.domain.config import load_params, load_registered
+from housing.engine.airflow import xcom_keys
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
-from housing.errors import DataError, RegistryError
+from housing.errors import DataError, FileChangedError, RegistryError
+from housing.domain.refusals import forget, refuse
 from housing.settings import load_settings
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ class FindFilesOperator(BaseOperator):
             except RegistryError as error:
                 # Files wait for the first champion: its event starts this DAG again.
                 raise skipped(str(error)) from error
+        files = tuple(filter(self._is_nameable, files))
         if not files:
             raise skipped(f"version {version} has priced every file")
         each = math.ceil(len(files) / conf.getint("core", "max_map_length"))
@@ -65,6 +69,13 @@ class FindFilesOperator(BaseOperator):
             {"files": paths[start : start + each], "version": version}
             for start in range(0, len(paths), each)
         ]
+
+    def _is_nameable(self, file: Path) -> bool:
+        """Whether Airflow, which keeps all in UTF-8, can hand the file on to a task."""
+        name = os.fsencode(file.name).decode(errors="replace")
+        if name != file.name:
+            self.log.warning("left out: the name %s is no UTF-8, rename the file", name)
+        return name == file.name
 
 
 class ScoreFileOperator(BaseOperator):
@@ -98,33 +109,51 @@ class ScoreFileOperator(BaseOperator):
         return f"{self.files[0]} and {more} more" if more else self.files[0]
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Prices the files; one that cannot be priced does not keep back those after it.
+        """Prices the files; one that cannot be priced is set aside, and keeps back none after it.
 
         Returns:
             What became of the rows of each, without the description of its columns.
 
         Raises:
-            DataError: A file does not fit, or cannot be read to its end.
+            AirflowFailException: A file does not fit, or cannot be read to its end: no retry.
+            FileChangedError: A file is still being written: a retry helps.
             TrackingError: MLflow does not answer, or no longer has the model.
         """
         from housing.mlops import batch_scoring  # polars and mlflow are too heavy for a DAG file
 
         settings = load_settings(Path(self.root))
+        outbox = settings.root / batch_scoring.OUTBOX
         done: list[Scores] = []
-        faults: list[DataError] = []
+        faults: dict[Path, DataError] = {}
         with explained(context):
             params = load_params(settings.root / "params.yaml")
-            for file in self.files:
+            for file in map(Path, self.files):
                 try:
-                    done.append(batch_scoring.predict(settings, params, Path(file), self.version))
+                    done.append(batch_scoring.predict(settings, params, file, self.version))
                 except DataError as error:
-                    faults.append(error)
+                    faults[file] = error
                 else:
+                    forget(outbox, file)
                     self._tell(done[-1])
-            if faults:
-                facts = "\n".join(error.fact for error in faults)
-                raise DataError(facts, faults[0].hint) from faults[0]
+            self._set_aside(context, outbox, f"{params.registry.model} {self.version}", faults)
         return [scores.model_dump(mode="json", exclude={"columns"}) for scores in done]
+
+    def _set_aside(
+        self, context: Context, outbox: Path, model: str, faults: dict[Path, DataError]
+    ) -> None:
+        """Notes which files cannot be priced, and leaves to the notification what is new of it."""
+        changing = {file for file, fault in faults.items() if isinstance(fault, FileChangedError)}
+        new = {
+            file.name: str(fault)
+            for file, fault in faults.items()
+            if file not in changing and refuse(outbox, file, model, fault, context["ti"].run_id)
+        }
+        if len(faults) > len(changing):
+            context["ti"].xcom_push(key=xcom_keys.REFUSED, value=new)
+        if faults:
+            kind = FileChangedError if changing else DataError  # the one is tried again
+            fault = faults[min(changing or faults)]
+            raise kind("\n".join(error.fact for error in faults.values()), fault.hint) from fault
 
     def _tell(self, scores: Scores) -> None:
         rate = scores.rows / max(scores.seconds, 0.001)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from housing.errors import DataError
+from housing.errors import FileChangedError
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,16 @@ def require_unchanged(path: Path, opened: Stamp, name: str = "") -> None:
         name: Its name in messages; the path by default.
 
     Raises:
-        DataError: Somebody did.
+        FileChangedError: Somebody did.
     """
     name = name or str(path)
     hint = "wait until it is there as a whole, then the same again; `housing deliver` copies safely"
     try:
         now = stamp(path)
     except FileNotFoundError as error:
-        raise DataError(f"{name} was taken away while it was read", hint) from error
+        raise FileChangedError(f"{name} was taken away while it was read", hint) from error
     if now != opened:
-        raise DataError(
+        raise FileChangedError(
             f"{name} changed while it was read: {opened.size:,} bytes before, {now.size:,} after",
             hint,
         )

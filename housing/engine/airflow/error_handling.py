@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,20 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from housing.engine.airflow import xcom_keys
-from housing.errors import ConfigError, GraphError, fit_to_show
+from housing.errors import (
+    ConfigError,
+    DataError,
+    FileChangedError,
+    GraphError,
+    StageFailedError,
+    fit_to_show,
+)
+
+PERMANENT = frozenset({os.EX_DATAERR, os.EX_CONFIG})
+"""Exit codes by which a stage's command says that a retry finds the same: 65 and 78.
+
+They are those of sysexits.h for wrong data and wrong configuration.
+"""
 
 
 @contextmanager
@@ -22,7 +36,7 @@ def explained(context: Context) -> Iterator[None]:
         context: The task's context.
 
     Raises:
-        AirflowFailException: A wrong ``dvc.yaml``, ``params.yaml`` or environment: no retry.
+        AirflowFailException: Wrong data, ``dvc.yaml``, ``params.yaml`` or environment: no retry.
         Exception: Any other error goes on as it is, and is retried as the task says.
     """
     try:
@@ -32,6 +46,13 @@ def explained(context: Context) -> Iterator[None]:
     except Exception as error:
         message = fit_to_show(str(error)) or type(error).__name__
         context["ti"].xcom_push(key=xcom_keys.ERROR, value=message)
-        if isinstance(error, (ConfigError, GraphError)):
+        if _is_permanent(error):
             raise AirflowFailException(message) from error
         raise
+
+
+def _is_permanent(error: Exception) -> bool:
+    if isinstance(error, StageFailedError):
+        return error.exit_code in PERMANENT
+    wrong = isinstance(error, ConfigError | DataError | GraphError)
+    return wrong and not isinstance(error, FileChangedError)

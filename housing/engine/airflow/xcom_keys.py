@@ -8,5 +8,8 @@ ERROR = "error"
 VERDICT = "verdict"
 """The gate's verdict, see `housing.domain.gate.Verdict`."""
 
+REFUSED = "refused"
+"""Reasons why files cannot be priced, by the files' names: those that nobody was told yet."""
+
 ASKED = "asked"
 """The versions that a question to a person is about, by their side: version and champion."""
