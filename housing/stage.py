@@ -11,17 +11,17 @@ from pathlib import Path
 from housing.domain.config import Params, load_params
 from housing.engine.root import dvc_root
 from housing.engine.stage_notes import note_duration
-from housing.errors import ConfigError, DataError, FileChangedError, HousingError
+from housing.errors import ConfigError, DataError, FileChangedError, HousingError, ModelError
 
 
 def run(body: Callable[[Params], None]) -> None:
     """Runs the body of a stage's script in DVC's working directory.
 
     A known error ends the process with its message, without a traceback: with exit code 65 where
-    data is wrong and 78 where the configuration is (``EX_DATAERR`` and ``EX_CONFIG`` of sysexits.h,
-    which Airflow does not try again), else with 1. Any other error keeps its traceback. How long
-    the stage took is noted beside DVC's own temporary files, never in an output: outputs stay pure
-    functions of deps and params.
+    data or a model is wrong and 78 where the configuration is (``EX_DATAERR`` and ``EX_CONFIG`` of
+    sysexits.h, which Airflow does not try again), else with 1. Any other error keeps its traceback.
+    How long the stage took is noted beside DVC's own temporary files, never in an output: outputs
+    stay pure functions of deps and params.
 
     Args:
         body: Reads the stage's inputs and writes its outputs.
@@ -40,9 +40,8 @@ def run(body: Callable[[Params], None]) -> None:
 def _exit_code(error: HousingError) -> int:
     if isinstance(error, ConfigError):
         return os.EX_CONFIG
-    if isinstance(error, DataError) and not isinstance(error, FileChangedError):
-        return os.EX_DATAERR
-    return 1
+    wrong = isinstance(error, DataError | ModelError)
+    return os.EX_DATAERR if wrong and not isinstance(error, FileChangedError) else 1
 
 
 def say(*lines: str) -> None:

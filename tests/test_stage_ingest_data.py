@@ -70,7 +70,7 @@ def test_the_stage_writes_its_outputs(project: Path, lines: list[str]) -> None:
 def test_the_stage_says_what_is_wrong(project: Path, lines: list[str]) -> None:
     deliver(project, "a.csv", [lines[0], lines[1].replace("8.3252", "83252")])
     done = run(project)
-    assert done.returncode == 1
+    assert done.returncode == os.EX_DATAERR
     assert done.stderr.startswith("error: 1 of 1 rows are bad")
     assert "a.csv, row 1: MedInc: above 20" in done.stderr
     assert "next: look at .housing/rejected_rows.csv" in done.stderr
@@ -144,7 +144,7 @@ def test_an_open_quote_in_a_text_column_loses_no_row(project: Path, lines: list[
     rows[99] = lines[99] + ',"5 rooms'
     deliver(project, "a.csv", rows)
     done = run(project)
-    assert done.returncode == 1
+    assert done.returncode == os.EX_DATAERR
     assert "a.csv cannot be read: line 100 opens a quote that it does not close" in done.stderr
     assert not (project / OUTS[0]).exists()
 

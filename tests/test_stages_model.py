@@ -248,7 +248,7 @@ def test_the_outputs_do_not_hang_on_threads_or_the_run(other: Path) -> None:
 def test_a_stage_says_what_it_lacks(tmp_path: Path, stage: str, message: str) -> None:
     copy(ROOT / "params.yaml", tmp_path)
     done = script(tmp_path, *stage.split())
-    assert done.returncode == 1
+    assert done.returncode == (os.EX_CONFIG if "candidate of" in message else os.EX_DATAERR)
     assert done.stderr.startswith(f"error: {message}")
     assert "\n  next: " in done.stderr
     assert "Traceback" not in done.stderr
