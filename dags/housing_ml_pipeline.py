@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable
+from airflow.sdk.api.datamodels._generated import DagRunType
 from airflow.sdk.definitions.param import ParamsDict
 
 from housing.domain.config import load_params
@@ -38,6 +39,8 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
+    # No backfill: a stage reads what lies in the project now, whatever date its run has.
+    allowed_run_types=[kind for kind in DagRunType if kind is not DagRunType.BACKFILL],
     default_args={
         "owner": "ml-platform",
         "retries": settings.retries,

@@ -31,6 +31,7 @@ print(json.dumps({
     "owners": sorted({t.owner for t in dag.tasks}),
     "retries": sorted({(t.retries, t.retry_delay.total_seconds()) for t in dag.tasks}),
     "dag": [dag.catchup, dag.max_active_runs, str(dag.start_date), dag.doc_md],
+    "run_types": sorted(dag.allowed_run_types),
     "schedule": [dag.schedule.timetable.expression, dag.schedule.asset_condition.name],
     "heavy": [name for name in heavy if name in sys.modules],
 }))
@@ -108,6 +109,8 @@ def test_the_settings_of_the_design_are_kept(rendered: dict[str, Any]) -> None:
     assert rendered["schedule"] == ["0 0 * * *", "housing/data/landing"]
     assert start.startswith("2026-01-01")
     assert doc
+    assert {"asset_triggered", "manual", "scheduled"} < set(rendered["run_types"])
+    assert "backfill" not in rendered["run_types"]
 
 
 def test_every_task_says_what_it_is_for(rendered: dict[str, Any]) -> None:

@@ -56,7 +56,13 @@ def test_scoring_follows_the_champion_and_new_files(rendered: dict[str, Any]) ->
         "housing/housing-price@champion": [],
         "housing/data/scoring": ["housing/data/scoring"],
     }
-    assert rendered["batch_scoring"]["tasks"] == {"find_files": [], "score_file": ["find_files"]}
+    messages = ["notify_mail", "notify_slack"]
+    assert rendered["batch_scoring"]["tasks"] == {
+        "find_files": [],
+        "score_file": ["find_files"],
+        **{task_id: ["score_file"] for task_id in messages},
+        "done": ["find_files", *messages, "score_file"],
+    }
 
 
 def test_a_person_is_asked_when_staging_changes(rendered: dict[str, Any]) -> None:

@@ -31,13 +31,15 @@ root = str(Path(__file__).parent)
 def validate(params, ti):
     if params["mode"] == "unchanged":
         raise AirflowSkipException("promoted already")
-    passed = params["mode"] != "rejected"
+    passed = params["mode"] not in {"rejected", "told"}
+    if params["mode"] == "told":
+        ti.xcom_push(xcoms.TOLD_BY, "the run of yesterday")
     check = {"name": "rmse", "passed": passed, "value": 1, "limit": 2, "sentence": "RMSE is high"}
     ti.xcom_push(xcom_keys.VERDICT, {**VERDICT, "passed": passed, "checks": [check]})
 
 @task
 def promote(params, ti):
-    if params["mode"] == "rejected":
+    if params["mode"] in {"rejected", "told"}:
         raise AirflowSkipException("rejected")
     if params["mode"] == "broken":
         ti.xcom_push(xcom_keys.ERROR, "the registry does not answer")
@@ -73,7 +75,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def runs(project: Project, slack: Slack) -> dict[str, dict[str, Any]]:
-    modes = ("promoted", "rejected", "broken", "unchanged", "dead")
+    modes = ("promoted", "rejected", "broken", "unchanged", "told", "dead")
     # Each of the first three runs sends one message; from the fourth on Slack is gone.
     slack.answers += [(200, {})] * 3 + [(404, {})]
     steps = [("true", {"mode": mode}) for mode in modes]
@@ -113,6 +115,11 @@ def test_a_failed_task_is_told(runs: dict[str, dict[str, Any]], slack: Slack) ->
 
 def test_nothing_new_is_not_told(runs: dict[str, dict[str, Any]]) -> None:
     assert runs["unchanged"]["states"]["notify_slack"] == "skipped"
+
+
+def test_a_rejection_that_people_know_is_not_told_again(runs: dict[str, dict[str, Any]]) -> None:
+    states = runs["told"]["states"]
+    assert (states["alert"], states["notify_slack"]) == ("skipped", "skipped")
 
 
 def test_a_dead_slack_fails_nothing(runs: dict[str, dict[str, Any]]) -> None:

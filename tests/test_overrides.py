@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from housing.domain.config import load_params
-from housing.errors import ConfigError
 from housing.domain.overrides import LONGEST, override, shaping_evidence
+from housing.errors import ConfigError
 
 PARAMS = (Path(__file__).parent.parent / "params.yaml").read_text()
 

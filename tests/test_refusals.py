@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from housing.errors import DataError
 from housing.domain.refusals import SUFFIX, Refusal, forget, refuse, refused
+from housing.errors import DataError
 
 FAULT = DataError("the file has no column MedInc", "mend its header")
 

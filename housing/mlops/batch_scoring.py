@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from housing.domain.config import Params, Registered, plain_name
 from housing.domain.data.landing import can_be_delivered
 from housing.domain.drift import drift
+from housing.domain.refusals import refused
 from housing.domain.scoring import Scores, ServedModel, digest, score
 from housing.mlops.registry.download import holder, serving
 from housing.mlops.tracking.connection import connected
 from housing.mlops.tracking.tracked_run import experiment_id
-from housing.domain.refusals import refused
 from housing.settings import Settings
 
 if TYPE_CHECKING:

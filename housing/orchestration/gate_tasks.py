@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseBranchOperator, BaseOperator, Context, TriggerRule
 
 from housing.domain.config import Params, load_params
+from housing.domain.overrides import FIXED, shaping_evidence
 from housing.engine import graph
 from housing.engine.airflow import xcom_keys
 from housing.engine.airflow.error_handling import explained
@@ -15,8 +16,7 @@ from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.links import Linked, RunLink
 from housing.engine.airflow.run_options import Steering
 from housing.engine.airflow.workspace import Workspace
-from housing.domain.overrides import FIXED, shaping_evidence
-from housing.settings import Settings
+from housing.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from housing.domain.gate import Verdict
@@ -69,10 +69,27 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
             self.log.info("%s", line)
         if verdict.unchanged:
             raise skipped(f"result {verdict.result} is promoted already")
+        if not verdict.passed:
+            with explained(context):
+                self._note_teller(context, verdict)
         if verdict.passed and (kept_back := _kept_back(steering)):
             self.log.info("not promoted: made with overrides, and %s", kept_back)
             return self.alert
         return self.promote if verdict.passed else self.alert
+
+    def _note_teller(self, context: Context, verdict: Verdict) -> None:
+        """Leaves to the alert and the messages whether people know of this rejection already.
+
+        Whoever starts a run by hand asks, and is told again.
+        """
+        from housing.mlops import registry  # it needs mlflow, which is too heavy for a DAG file
+
+        ti = context["ti"]
+        run = f"{ti.dag_id} {ti.run_id}"
+        teller = registry.told_before(load_settings(Path(self.root)), verdict, run)
+        if teller and context["dag_run"].run_type != "manual":
+            self.log.info("people know of this rejection since %s: no alert", teller)
+            ti.xcom_push(key=xcom_keys.TOLD_BY, value=teller)
 
     def _judge(self, steering: Steering, run: tuple[str, str]) -> Verdict:
         from housing.mlops import registry  # it may need mlflow, which is too heavy for a DAG file

@@ -128,7 +128,7 @@ class NotifyOperator(TellingOperator):
             links["MLflow run"] = load_settings().run_address(verdict.run_id)
             if promoted:
                 found.append(messages.promotion(model, promoted["version"], verdict, links))
-            elif not verdict.passed:
+            elif not verdict.passed and not _pull(ti, self.validate, xcom_keys.TOLD_BY):
                 found.append(messages.rejection(model, verdict, links))
         if failures:
             logs = {task: last_lines(ti.dag_id, ti.run_id, task) for task in failures}

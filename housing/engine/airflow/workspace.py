@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from housing.domain.overrides import override
 from housing.engine import graph
 from housing.engine.airflow.task_ids import folder_of
 from housing.errors import ConfigError
-from housing.domain.overrides import override
 from housing.settings import Settings, load_settings
 
 FOLDER = Path(".housing/workspaces")

@@ -8,6 +8,9 @@ ERROR = "error"
 VERDICT = "verdict"
 """The gate's verdict, see `housing.domain.gate.Verdict`."""
 
+TOLD_BY = "told_by"
+"""The run that told people of a rejection before; it is told once."""
+
 REFUSED = "refused"
 """Reasons why files cannot be priced, by the files' names: those that nobody was told yet."""
 

@@ -12,6 +12,7 @@ from housing.mlops.registry.queries import (
     side_by_side,
     versions,
 )
+from housing.mlops.registry.told import told_before
 
 __all__ = [
     "Entry",
@@ -25,6 +26,7 @@ __all__ = [
     "rollback",
     "set_champion",
     "side_by_side",
+    "told_before",
     "validate",
     "versions",
 ]

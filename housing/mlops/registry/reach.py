@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from housing.domain.config import Params
+from housing.domain.overrides import shaping_evidence
 from housing.errors import RegistryError
 from housing.mlops.tracking.tracked_run import OVERRIDES
-from housing.domain.overrides import shaping_evidence
 from housing.settings import Settings
 
 if TYPE_CHECKING:
