@@ -6,7 +6,12 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from housing.errors import StageFailedError
 from tests.airflow_project import Project
 
 SLOW = {
@@ -40,3 +45,20 @@ def test_a_killed_task_ends_the_command_and_all_its_children(tmp_path: Path) -> 
     assert not any(alive(int(pid)) for pid in pids.read_text().split())
     assert retried["states"]["slow"] == "success"
     assert (project.root / "out.txt").read_text() == "whole\n"
+
+
+def test_a_kill_that_comes_before_the_run_begins_prevents_it(tmp_path: Path) -> None:
+    from housing.airflow.operator import DvcStageOperator
+
+    project = Project.make(
+        tmp_path / "p", {"quick": {"cmd": "echo > out.txt", "outs": ["out.txt"]}}
+    )
+    task = DvcStageOperator(task_id="quick", stage="quick", root=str(project.root))
+    task.on_kill()
+    context: Any = {
+        "params": {},
+        "ti": SimpleNamespace(run_id="a_run", xcom_push=lambda **_: None),
+    }
+    with pytest.raises(StageFailedError, match="was stopped"):
+        task.execute(context)
+    assert not (project.root / "out.txt").exists()

@@ -57,6 +57,7 @@ class DvcStageOperator(Linked, BaseOperator):
         self.root = root
         self.file = file
         self._running: StageRun | None = None
+        self._killed = False
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Reproduces the stage.
@@ -104,13 +105,19 @@ class DvcStageOperator(Linked, BaseOperator):
             if steering.overrides and self.stage not in graph.load(settings.root).names:
                 raise skipped(f"left out: the overrides leave no stage {self.stage}")
             self._running = StageRun(settings.root, self.stage, force=force)
+            if self._killed:  # before there was a run to kill
+                self._running.kill()
             record = self._running.reproduce()
             address = stage_address(Path(self.root), self.file)
             self.show({StageLink.name: address, **last_links(settings.root, self.stage)})
             return record
 
     def on_kill(self) -> None:
-        """Ends the stage's command and all its children; Airflow calls it in a signal handler."""
+        """Ends the stage's command and all its children; Airflow calls it in a signal handler.
+
+        A kill that comes before the run begins prevents the run.
+        """
+        self._killed = True
         if self._running:
             self._running.kill()
 
