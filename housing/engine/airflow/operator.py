@@ -11,6 +11,7 @@ from airflow.sdk import Asset, BaseOperator, Context, TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
 
 from housing.engine import graph
+from housing.engine.airflow import peers
 from housing.engine.airflow.assets import path_of
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
@@ -71,10 +72,10 @@ class DvcStageOperator(Linked, BaseOperator):
             StageFailedError: The stage's command failed.
             StageBusyError: Somebody else holds DVC's lock.
             RemoteError: DVC's remote storage did not answer.
+            PipelineError: A task upstream worked in another workspace than this one.
         """
         with explained(context):
-            run = (context["ti"].dag_id, context["ti"].run_id)
-            record = self._reproduce(Steering.of(context["params"]), run)
+            record = self._reproduce(Steering.of(context["params"]), context["ti"])
         for line in record.render().splitlines():
             self.log.info("%s", line)
         if record.verdict == "unchanged":
@@ -84,7 +85,7 @@ class DvcStageOperator(Linked, BaseOperator):
         self._emit(context, record)
         return record.to_dict()
 
-    def _reproduce(self, steering: Steering, run: tuple[str, str]) -> StageRecord:
+    def _reproduce(self, steering: Steering, ti: Any) -> StageRecord:  # noqa: ANN401  # Airflow's
         from housing.engine.execution.stage_run import StageRun  # DVC is too heavy for a DAG file
         from housing.engine.stage_notes import last_links
 
@@ -101,9 +102,10 @@ class DvcStageOperator(Linked, BaseOperator):
         if steering.overrides:
             self.outlets = []  # what this run makes is not the data that others wait for
         force = steering.forces(self.stage, upstream)
-        with Workspace.of(root, run, steering.overrides).entered() as settings:
+        with Workspace.of(root, (ti.dag_id, ti.run_id), steering.overrides).entered() as settings:
             if steering.overrides and self.stage not in graph.load(settings.root).names:
                 raise skipped(f"left out: the overrides leave no stage {self.stage}")
+            peers.compare(ti, settings.root, self.stage, upstream.get(self.stage, ()))
             self._running = StageRun(settings.root, self.stage, force=force)
             if self._killed:  # before there was a run to kill
                 self._running.kill()

@@ -71,6 +71,7 @@ class StageRecord:
         seconds: How long DVC and the command took, without the waiting for others.
         saved_seconds: How long the command took when it last ran, where it did not run now.
         outs: Every out with its hash.
+        host: The machine, or the container, whose workspace it describes.
     """
 
     stage: str
@@ -80,6 +81,7 @@ class StageRecord:
     seconds: float
     saved_seconds: float
     outs: tuple[OutRecord, ...]
+    host: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it."""

@@ -7,6 +7,7 @@ starts. The stage's own command still runs in a process group of its own (``supe
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -221,4 +222,5 @@ class StageRun:
             seconds=round(time.monotonic() - began, 3),
             saved_seconds=saved,
             outs=reasons.outs(stage, before),
+            host=socket.gethostname(),
         )

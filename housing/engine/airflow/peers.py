@@ -1,0 +1,53 @@
+"""Whether the task of an upstream stage, on another worker, worked in this same workspace."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk.configuration import conf
+
+from housing.engine.airflow.task_ids import task_id_of
+from housing.errors import PipelineError
+
+
+def compare(ti: Any, root: Path, stage: str, upstream: Iterable[str]) -> None:  # noqa: ANN401  # Airflow's
+    """Compares what upstream tasks recorded on other hosts with ``dvc.lock`` here.
+
+    Workers with a workspace each would lie: one ingests a new delivery, and the next finds its own
+    old table unchanged and skips the training, in a green run. With a shared workspace, as in the
+    stack, both are the same. A LocalExecutor has one host, so nothing is asked.
+
+    Args:
+        ti: The task instance, whose run's XComs are read.
+        root: DVC's root folder; sources (``.dvc``) and stages of a ``dvc.yaml`` below it are not
+            compared: this ``dvc.lock`` does not know them.
+        stage: The stage that is about to run.
+        upstream: The stages that it reads from.
+
+    Raises:
+        PipelineError: An out here is not what the upstream task left on its host.
+    """
+    if conf.get("core", "executor") == "LocalExecutor":
+        return
+    from housing.engine.execution import lockfile
+
+    here, entries = socket.gethostname(), lockfile.read(root)
+    for name in upstream:
+        if ":" in name or name.endswith(".dvc"):
+            continue
+        record = ti.xcom_pull(task_ids=task_id_of(name)) or {}
+        there = record.get("host", "")
+        if there in ("", here):
+            continue
+        known = entries[name].outs if name in entries else {}
+        for out in record["outs"]:
+            path, md5 = out["path"], out["md5"]
+            found = known[path].md5 if path in known else "nothing"
+            if found != md5:
+                raise PipelineError(
+                    f"stage {stage}: {path} of {name} is {md5} on {there}, and {found} on {here}",
+                    "give all workers one workspace, as docs/stack.md does, or run a single worker",
+                )
