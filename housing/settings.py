@@ -32,6 +32,7 @@ class Settings(BaseSettings):
             tracking URI: links lead there.
         git_revision: ``HOUSING_GIT_REVISION``: the revision of the code, where the root is no
             checkout, as in the stack's image.
+        stack: ``HOUSING_STACK``: the servers are the compose stack's: hints name its commands.
         experiment: ``HOUSING_EXPERIMENT``: name of the MLflow experiment.
         mlflow_timeout: ``HOUSING_MLFLOW_TIMEOUT``: seconds to wait for one answer of MLflow.
         retries: ``HOUSING_RETRIES``: how often Airflow tries a failed task again.
@@ -55,6 +56,7 @@ class Settings(BaseSettings):
     artifacts: str = ""
     mlflow_url: str = ""
     git_revision: str = ""
+    stack: bool = False
     experiment: str = "housing"
     mlflow_timeout: float = Field(default=10.0, gt=0)
     retries: int = Field(default=2, ge=0)
@@ -62,6 +64,11 @@ class Settings(BaseSettings):
     overrides: Json[tuple[str, ...]] = ()
     approval_hours: float = Field(default=72.0, gt=0)
     mail_to: str = ""
+
+    @property
+    def start(self) -> str:
+        """The command that starts Airflow and MLflow."""
+        return "make stack" if self.stack else "make up"
 
     @property
     def store(self) -> str:

@@ -174,6 +174,17 @@ def test_a_broken_file_of_the_pipeline_is_named_with_the_way_out(
 
 
 @pytest.mark.usefixtures("project")
+def test_in_the_stack_the_doctor_names_what_works_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOUSING_STACK", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    found = findings(exit_code=1)
+    assert found["MLflow"]["hint"] == "make stack"
+    assert found["git"]["hint"] == "make stack"  # builds the image with its revision
+    monkeypatch.setenv("HOUSING_GIT_REVISION", "abc123")
+    assert findings(exit_code=1)["git"]["state"] == "ok"
+
+
+@pytest.mark.usefixtures("project")
 def test_doctor_draws_a_table_for_people() -> None:
     done = CliRunner().invoke(app, ["doctor"], catch_exceptions=False)
     assert done.exit_code == 0

@@ -132,13 +132,18 @@ def _disk(settings: Settings) -> Finding:
     free = shutil.disk_usage(settings.root).free
     detail = f"{free / 1024**3:.1f} GiB free"
     if free < MIN_FREE_BYTES:
-        return Finding("disk", "warning", detail, "uv run dvc gc --workspace")
+        hint = "docs/stack.md: Keeping it tidy" if settings.stack else "uv run dvc gc --workspace"
+        return Finding("disk", "warning", detail, hint)
     return Finding("disk", "ok", detail)
 
 
 def _git(settings: Settings) -> Finding:
     if (settings.root / ".git").exists():
         return Finding("git", "ok", "the revision is recorded with each run")
+    if settings.git_revision:
+        return Finding("git", "ok", f"runs carry the image's revision {settings.git_revision}")
+    if settings.stack:
+        return Finding("git", "warning", "the image carries no revision", settings.start)
     detail = "no git repository: runs carry no revision"
     return Finding("git", "warning", detail, "git init")
 

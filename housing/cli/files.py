@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from housing.domain.config import load_params
 from housing.settings import load_settings
 
+_AFTERWARDS = "with make up, training starts by itself; without, type: housing run"
+
 
 def deliver_file(file: Path, *, as_json: bool) -> None:
     """Checks a delivery, puts it into the landing folder, and says what follows.
@@ -42,7 +44,8 @@ def deliver_file(file: Path, *, as_json: bool) -> None:
     _print_reasons(console, done.reasons)
     if done.extra_columns:
         console.print(f"  left out: {', '.join(done.extra_columns)}", markup=False)
-    console.print("with make up, training starts by itself; without, type: housing run")
+    told = "training starts by itself" if settings.stack else _AFTERWARDS
+    console.print(told, markup=False)
 
 
 def predict_file(file: Path, alias: str, *, as_json: bool) -> None:

@@ -93,7 +93,7 @@ def unavailable(settings: Settings, error: Exception) -> TrackingError:
         return TrackingError(f"{settings.store} is not trusted: {error}", TRUST_HINT)
     return TrackingUnavailableError(
         f"MLflow at {settings.store} gives no answer: {error}",
-        "start it (make up), or correct MLFLOW_TRACKING_URI; then run the task again",
+        f"start it ({settings.start}), or correct MLFLOW_TRACKING_URI; then run the task again",
     )
 
 
