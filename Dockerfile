@@ -1,16 +1,21 @@
 # One image for every service of the stack: see docs/stack.md.
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 
+FROM ${PYTHON_IMAGE} AS wanted
+WORKDIR /wanted
+COPY pyproject.toml uv.lock ./
+# A change of a linter's settings, which follow, builds no dependency anew.
+RUN sed -i '/^\[tool\.ruff\]$/,$d' pyproject.toml
+
 FROM ${PYTHON_IMAGE} AS build
 ENV UV_PROJECT_ENVIRONMENT=/opt/venv UV_PYTHON=python3 UV_PYTHON_DOWNLOADS=never \
     UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1
-# hadolint ignore=DL3013  # uv.lock pins what uv installs; uv itself only reads it
-RUN pip install --no-cache-dir --root-user-action=ignore uv
+RUN pip install --no-cache-dir --root-user-action=ignore uv==0.13.9
 # The project is installed as editable, from the folder where a container mounts the workspace: the
 # code that DVC hashes there is the code that runs. It needs no code now, so a change of the code
 # leaves this layer as it is.
 WORKDIR /workspace
-COPY pyproject.toml uv.lock ./
+COPY --from=wanted /wanted ./
 # xgboost-cpu, of the extra `stack`, stands in xgboost's place.
 RUN mkdir housing && touch housing/__init__.py README.md LICENSE \
     && uv sync --frozen --no-dev --extra stack --extra celery --no-install-package xgboost
@@ -27,7 +32,13 @@ RUN useradd --uid ${HOUSING_UID} --gid 0 --create-home --home-dir /home/housing 
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH VIRTUAL_ENV=/opt/venv HOME=/home/housing USER=housing \
     AIRFLOW_HOME=/airflow PYTHONUNBUFFERED=1 GIT_PYTHON_REFRESH=quiet
+# Nobody installs anything in here.
+RUN python3 -m pip uninstall --yes --quiet --root-user-action=ignore pip setuptools wheel \
+    || rm -rf /usr/lib/python3/dist-packages/pip /usr/lib/python3/dist-packages/setuptools
 COPY . /opt/housing
+# Names this image's content: docker/init.sh and docker/graceful.py compare it with the workspace's.
+RUN cd /opt/housing && find . -type f -print0 | sort -z | xargs -0 sha256sum \
+    | sha256sum >/opt/housing.sha256
 ARG REVISION=""
 ENV HOUSING_GIT_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="housing" \
