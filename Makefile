@@ -1,6 +1,6 @@
 # Each target is a short call of a tool that you can type yourself: see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help run test up down lint format secrets stack stack-test stack-down clean
+.PHONY: help run test up down lint format secrets stack stack-deliver stack-test stack-down clean
 
 UV := scripts/uv
 export UV_ENV_FILE := local.env
@@ -48,10 +48,14 @@ secrets: ## write .env with generated passwords and keys for the stack
 	@scripts/secrets
 
 stack: ## build the image, start the whole system in Docker
-	@$(COMPOSE) up -d --build
+	@$(COMPOSE) up -d --build || { $(COMPOSE) logs --no-color --tail=5 init; exit 1; }
 	@$(COMPOSE) ps
 
-stack-test: ## prove the stack: runs, a crash, a restart (Docker, some 10 minutes)
+stack-deliver: ## deliver a file into the running stack: make stack-deliver FILE=houses.csv
+	@$(COMPOSE) exec -T airflow-scheduler sh -c \
+		'cd "$$(mktemp -d)" && cat >"$$0" && housing deliver "$$0"' "$(notdir $(FILE))" <"$(FILE)"
+
+stack-test: ## prove the stack: runs, a crash, a restart (Docker, some 20 minutes)
 	@$(UV) run python -m tests.stack
 
 stack-down: ## stop the stack; its volumes keep everything

@@ -1,5 +1,8 @@
 """Runs a service that runs tasks: ``graceful.py COMMAND ...``. A stop ends its tasks, too.
 
+As long as it lives, the workspace is locked: `init` of another image refuses to bring new code or
+to migrate meanwhile. Where that happened already, the service of the old image does not start.
+
 Airflow's scheduler and Celery worker answer SIGTERM by waiting for their running tasks, for as long
 as those take; Docker's patience would end that with SIGKILL. So the tasks get SIGTERM as well: each
 ends its stage's command, reports, and is tried again when the service is back.
@@ -7,11 +10,14 @@ ends its stage's command, reports, and is tried again when the service is back.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 
 import psutil
@@ -23,11 +29,36 @@ PATIENCE = 15.0
 """Seconds for the service to end after its last task. Measured: under 2, but a scheduler that is
 interrupted at the wrong moment waits for ever."""
 
+IMAGE = Path(__file__).resolve().parent.parent.with_suffix(".sha256")
+"""Names the content of this image."""
 
-def tasks() -> list[psutil.Process]:
-    """The running tasks in this container."""
+
+def lock_workspace(root: Path) -> int:
+    """Waits until no `init` is at work, and keeps the next one from replacing what we run.
+
+    Returns:
+        The open file that holds the lock, with this process.
+    """
+    folder = root / ".dvc/tmp"
+    held = os.open(folder / "stack.lock", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_SH)
+    stamp = folder / "stack.image"
+    if not stamp.exists() or stamp.read_text() != IMAGE.read_text():
+        sys.exit(
+            "error: the workspace was prepared by another image than this one\n"
+            "  next: make stack-down, then make stack"
+        )
+    return held
+
+
+def tasks(service: int) -> list[psutil.Process]:
+    """The running tasks of a service, by its process id, and nobody else's."""
     found = []
-    for process in psutil.process_iter():
+    try:
+        below = psutil.Process(service).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    for process in below:
         try:
             if TASK.fullmatch(" ".join(process.cmdline()).strip()):
                 found.append(process)
@@ -42,7 +73,7 @@ def end(service: subprocess.Popen[bytes]) -> None:
     last_task = time.monotonic()
     service.terminate()
     while service.poll() is None:
-        running = set(tasks())
+        running = set(tasks(service.pid))
         for process in running - asked:
             process.terminate()
         asked |= running
@@ -60,6 +91,7 @@ class Stop(Exception):  # noqa: N818 - a request, not an error
 
 def main() -> int:
     """Runs the command and returns its exit code; 0 after a stop."""
+    held = lock_workspace(Path(os.environ["HOUSING_ROOT"]))
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise Stop
@@ -71,6 +103,8 @@ def main() -> int:
     except Stop:
         end(service)
         return 0
+    finally:
+        os.close(held)
 
 
 if __name__ == "__main__":

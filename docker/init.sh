@@ -3,11 +3,36 @@
 # to hand over the volumes and goes on as the user of the other services.
 set -euo pipefail
 
-project=/opt/housing # the project's files as the image holds them
-workspace=/workspace
+project=${HOUSING_PROJECT:-/opt/housing} # the project's files as the image holds them
+workspace=${HOUSING_ROOT:-/workspace}
 uid=${HOUSING_UID:-50000}
+# graceful.py, around every process that runs stages, holds the first for as long as it lives, and
+# compares the second with its own image.
+lock=$workspace/.dvc/tmp/stack.lock
+stamp=$workspace/.dvc/tmp/stack.image
 
 warn() { echo "warning: $*" >&2; }
+
+die() {
+  echo "error: $1" >&2
+  echo "  next: $2" >&2
+  exit 1
+}
+
+check_settings() {
+  local celery=no
+  [[ $uid =~ ^[1-9][0-9]*$ ]] ||
+    die "HOUSING_UID=$uid: stages run as a user that is not root, named by a number" \
+      "set HOUSING_UID in .env to your \`id -u\`, or remove it; then make stack"
+  [[ ,${COMPOSE_PROFILES:-}, != *,celery,* ]] || celery=yes
+  case ${AIRFLOW__CORE__EXECUTOR:-LocalExecutor},$celery in
+    LocalExecutor,no | CeleryExecutor,yes) ;;
+    *)
+      die "AIRFLOW_EXECUTOR=${AIRFLOW__CORE__EXECUTOR:-} and COMPOSE_PROFILES=${COMPOSE_PROFILES:-} do not fit" \
+        "put both AIRFLOW_EXECUTOR=CeleryExecutor and COMPOSE_PROFILES=celery into .env, or neither; then make stack"
+      ;;
+  esac
+}
 
 check_machine() {
   local memory cores disk
@@ -23,8 +48,21 @@ hand_over() {
   local volume
   for volume in "$workspace" /remote /airflow/logs /mlflow; do
     # A checkout that is mounted as the workspace belongs to its user already.
-    [ -e "$volume/.git" ] || [ "$(stat -c %u "$volume")" = "$uid" ] || chown -R "$uid:0" "$volume"
+    [ -e "$volume/.git" ] || [ "$(stat -c %u "$volume")" = "$uid" ] ||
+      chown -R "$uid:0" "$volume"
   done
+}
+
+# True where no scheduler or worker runs. New code under a running stage would be recorded as the code
+# that made its outs, so only the same image may be prepared beside one: there is nothing to do then.
+claim_workspace() {
+  mkdir -p "$workspace/.dvc/tmp"
+  exec 9>>"$lock"
+  flock --exclusive --nonblock 9 && return
+  [ "$(cat "$stamp" 2>/dev/null)" = "$(cat "$project.sha256")" ] ||
+    die "this is another image, and a scheduler or worker of the old one still runs" \
+      "make stack-down, which ends running stages cleanly, then make stack: they are tried again"
+  return 1
 }
 
 # The image's files replace those in the workspace; data, outs, dvc.lock and the cache stay.
@@ -61,6 +99,13 @@ create_admin() {
     <<<"$answers" >/dev/null 2>&1
 }
 
+migrate() {
+  airflow db migrate
+  PGPASSWORD=$MLFLOW_DB_PASSWORD python -m mlflow db upgrade \
+    postgresql+psycopg://mlflow@postgres/mlflow
+}
+
+check_settings
 if [ "$(id -u)" = 0 ]; then
   check_machine
   hand_over
@@ -69,8 +114,13 @@ fi
 
 export AIRFLOW__LOGGING__LOGGING_LEVEL=WARNING
 cd "$workspace"
-sync_workspace
-dvc remote add --quiet --local --force --default stack /remote
-airflow db migrate
+if claim_workspace; then
+  rm -f "$stamp"
+  sync_workspace
+  migrate
+  cp "$project.sha256" "$stamp.new" && mv "$stamp.new" "$stamp"
+fi
+mkdir -p /mlflow/.tmp
 create_admin
-PGPASSWORD=$MLFLOW_DB_PASSWORD python -m mlflow db upgrade postgresql+psycopg://mlflow@postgres/mlflow
+PGPASSWORD=$MLFLOW_DB_PASSWORD MLFLOW_AUTH_CONFIG_PATH=$project/docker/mlflow.ini \
+  python "$project/docker/mlflow_admin.py"

@@ -48,7 +48,7 @@ def test_a_killed_task_ends_the_command_and_all_its_children(tmp_path: Path) -> 
 
 
 def test_a_kill_that_comes_before_the_run_begins_prevents_it(tmp_path: Path) -> None:
-    from housing.airflow.operator import DvcStageOperator
+    from housing.engine.airflow.operator import DvcStageOperator
 
     project = Project.make(
         tmp_path / "p", {"quick": {"cmd": "echo > out.txt", "outs": ["out.txt"]}}
@@ -57,7 +57,7 @@ def test_a_kill_that_comes_before_the_run_begins_prevents_it(tmp_path: Path) -> 
     task.on_kill()
     context: Any = {
         "params": {},
-        "ti": SimpleNamespace(run_id="a_run", xcom_push=lambda **_: None),
+        "ti": SimpleNamespace(dag_id="tiny", run_id="a_run", xcom_push=lambda **_: None),
     }
     with pytest.raises(StageFailedError, match="was stopped"):
         task.execute(context)

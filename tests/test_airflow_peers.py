@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from housing.engine.airflow import peers
-from housing.errors import PipelineError
 from housing.engine.execution import stage_run
+from housing.errors import PipelineError
 from tests.airflow_project import Project
 
 STAGES = {

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from cryptography.fernet import Fernet
 
 from housing.engine import graph
 
@@ -48,16 +53,32 @@ def test_every_published_port_is_on_loopback() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
+def _secrets(file: Path) -> dict[str, str]:
+    subprocess.run([ROOT / "scripts/secrets", file], check=True, capture_output=True)
+    return _variables(str(file))
+
+
 def test_secrets_are_generated_once_and_for_the_owner_only(tmp_path: Path) -> None:
+    first = _secrets(tmp_path / "env")
+    assert _secrets(tmp_path / "env") == first
+    assert (tmp_path / "env").stat().st_mode & 0o777 == 0o600
+    other = set(_secrets(tmp_path / "other").values())
+    assert all(len(value) >= 32 and value not in other for value in first.values())
+
+
+def test_a_secret_that_an_upgrade_needs_is_added_to_those_that_are_there(tmp_path: Path) -> None:
     file = tmp_path / "env"
-    for _ in range(2):
-        subprocess.run([ROOT / "scripts/secrets", file], check=True, capture_output=True)
-    first = file.read_text()
-    assert file.stat().st_mode & 0o777 == 0o600
-    other = tmp_path / "other"
-    subprocess.run([ROOT / "scripts/secrets", other], check=True, capture_output=True)
-    pairs = [line.split("=", 1) for line in first.splitlines() if not line.startswith("#")]
-    assert all(len(value) >= 32 and value not in other.read_text() for _, value in pairs)
+    file.write_text("PYTHON_IMAGE=python:3.11\nAIRFLOW_DB_PASSWORD=mine\nMLFLOW_SECRET_KEY=")
+    made = _secrets(file)
+    assert (made["PYTHON_IMAGE"], made["AIRFLOW_DB_PASSWORD"]) == ("python:3.11", "mine")
+    assert set(made) == {"PYTHON_IMAGE", *_secrets(tmp_path / "new")}
+    assert len(made["MLFLOW_SECRET_KEY"]) >= 32
+
+
+def test_keys_that_sign_tokens_are_as_long_as_their_hash(tmp_path: Path) -> None:
+    made = _secrets(tmp_path / "env")
+    assert len(made["AIRFLOW_JWT_SECRET"]) >= 64  # SHA-512, less draws a warning
+    Fernet(made["AIRFLOW_FERNET_KEY"])
 
 
 def test_no_secret_is_written_down() -> None:
@@ -69,11 +90,176 @@ def test_no_secret_is_written_down() -> None:
     assert all("${" in line and ":?run make secrets}" in line for line in lines)
 
 
+def _asked(text: str) -> set[str]:
+    return {part.split(":?")[0] for part in text.split("${")[1:] if ":?run make" in part[:60]}
+
+
 def test_generated_secrets_are_those_that_compose_asks_for(tmp_path: Path) -> None:
-    file = tmp_path / "env"
-    subprocess.run([ROOT / "scripts/secrets", file], check=True, capture_output=True)
-    made = {line.split("=")[0] for line in file.read_text().splitlines() if line[0] != "#"}
-    text = (ROOT / "docker-compose.yaml").read_text()
-    asked = {part.split(":?")[0] for part in text.split("${")[1:] if ":?run make" in part[:60]}
-    assert made == asked
+    made = set(_secrets(tmp_path / "env"))
+    assert made == _asked((ROOT / "docker-compose.yaml").read_text())
     assert os.access(ROOT / "scripts/secrets", os.X_OK)
+
+
+SECRETS = {
+    "postgres": {"POSTGRES_PASSWORD", "AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD"},
+    "init": {
+        *("AIRFLOW_ADMIN_PASSWORD", "AIRFLOW_DB_PASSWORD"),
+        *("MLFLOW_ADMIN_PASSWORD", "MLFLOW_DB_PASSWORD"),
+    },
+    "mlflow": {"MLFLOW_DB_PASSWORD", "MLFLOW_SECRET_KEY"},
+    "airflow-api-server": {
+        *("AIRFLOW_DB_PASSWORD", "AIRFLOW_FERNET_KEY"),
+        *("AIRFLOW_JWT_SECRET", "AIRFLOW_SECRET_KEY"),
+    },
+    "airflow-scheduler": {
+        *("AIRFLOW_DB_PASSWORD", "AIRFLOW_JWT_SECRET"),
+        *("MLFLOW_ADMIN_PASSWORD", "REDIS_PASSWORD"),
+    },
+    "airflow-dag-processor": {"AIRFLOW_DB_PASSWORD", "AIRFLOW_FERNET_KEY"},
+    "airflow-triggerer": {"AIRFLOW_DB_PASSWORD", "AIRFLOW_FERNET_KEY"},
+    "airflow-worker": {"MLFLOW_ADMIN_PASSWORD", "REDIS_PASSWORD"},
+    "maintenance": {"AIRFLOW_DB_PASSWORD"},
+    "redis": {"REDIS_PASSWORD"},
+    "flower": {"AIRFLOW_ADMIN_PASSWORD", "REDIS_PASSWORD"},
+    "run-once": {"AIRFLOW_ADMIN_PASSWORD"},
+}
+
+
+def test_a_service_gets_the_secrets_that_it_needs_and_no_other() -> None:
+    given = {name: _asked(str(service)) for name, service in COMPOSE["services"].items()}
+    assert given == SECRETS
+
+
+def test_the_databases_are_reached_by_those_with_a_password_only() -> None:
+    networks = {name: set(service["networks"]) for name, service in COMPOSE["services"].items()}
+    for network, key in (("database", "DB_PASSWORD"), ("broker", "REDIS_PASSWORD")):
+        assert COMPOSE["networks"][network]["internal"]
+        inside = {name for name, joined in networks.items() if network in joined}
+        assert inside == {name for name, keys in SECRETS.items() if key in str(keys)}
+
+
+def test_every_service_is_limited() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["pids_limit"], name
+        assert service["logging"]["options"], name
+
+
+def _init(**environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", ROOT / "docker/init.sh"],
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("uid", ["0", "me", "007"])
+def test_stages_never_run_as_root(uid: str) -> None:
+    done = _init(HOUSING_UID=uid)
+    assert done.returncode == 1
+    assert f"HOUSING_UID={uid}" in done.stderr
+    assert "next: set HOUSING_UID in .env" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("executor", "profiles"),
+    [("CeleryExecutor", ""), ("LocalExecutor", "celery"), ("CeleryExecutor", "celeryx")],
+)
+def test_executor_and_profile_belong_together(executor: str, profiles: str) -> None:
+    done = _init(AIRFLOW__CORE__EXECUTOR=executor, COMPOSE_PROFILES=profiles)
+    assert done.returncode == 1
+    assert "next: put both" in done.stderr
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """The project as an image holds it, beside a workspace that it prepared."""
+    (tmp_path / "housing/docker").mkdir(parents=True)
+    shutil.copy(ROOT / "docker/graceful.py", tmp_path / "housing/docker")
+    (tmp_path / "housing.sha256").write_text("this image\n")
+    (tmp_path / "workspace/.dvc/tmp").mkdir(parents=True)
+    (tmp_path / "workspace/.dvc/tmp/stack.lock").touch()
+    (tmp_path / "workspace/.dvc/tmp/stack.image").write_text("this image\n")
+    return tmp_path
+
+
+def _service(installed: Path, *command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, installed / "housing/docker/graceful.py", *command],
+        env=os.environ | {"HOUSING_ROOT": str(installed / "workspace")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _claim(installed: Path) -> subprocess.CompletedProcess[str]:
+    """Runs the part of init that claims the workspace."""
+    text = (ROOT / "docker/init.sh").read_text()
+    functions = text[: text.index("\ncheck_settings\n")]
+    return subprocess.run(
+        ["bash", "-c", f"{functions}\nif claim_workspace; then echo claimed; fi"],
+        env=os.environ
+        | {
+            "HOUSING_ROOT": str(installed / "workspace"),
+            "HOUSING_PROJECT": str(installed / "housing"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_init_leaves_the_workspace_alone_while_a_scheduler_of_another_image_runs(
+    installed: Path,
+) -> None:
+    started = installed / "started"
+    with _service(installed, "sh", "-c", f"touch {started}; exec sleep 300") as service:
+        while not started.exists():
+            assert service.poll() is None
+            time.sleep(0.05)
+        same = _claim(installed)
+        assert (same.returncode, same.stdout) == (0, "")  # nothing to prepare: it goes on
+        (installed / "housing.sha256").write_text("the next image\n")
+        other = _claim(installed)
+        assert other.returncode == 1
+        assert "next: make stack-down" in other.stderr
+        service.terminate()
+    assert _claim(installed).stdout == "claimed\n"
+
+
+def test_a_scheduler_does_not_run_code_that_another_image_brought(installed: Path) -> None:
+    (installed / "workspace/.dvc/tmp/stack.image").write_text("the next image\n")
+    with _service(installed, "touch", str(installed / "ran")) as service:
+        assert service.stderr is not None
+        assert "next: make stack-down" in service.stderr.read()
+    assert service.returncode == 1
+    assert not (installed / "ran").exists()
+
+
+TASK = """
+import pathlib, sys, time
+from setproctitle import setproctitle
+setproctitle("airflow worker -- 01a214bf-8971-7c94-a898-8eb987d5b1ba")
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(300)
+"""
+"""Looks like a running task of Airflow."""
+
+
+def test_a_stop_ends_the_tasks_of_the_service_and_nobody_elses(installed: Path) -> None:
+    ours, other = installed / "ours", installed / "other"
+    somebody = subprocess.Popen([sys.executable, "-c", TASK, other])
+    # Like Airflow's scheduler, it answers SIGTERM by waiting for its task.
+    waits = f"trap : TERM; {sys.executable} -c '{TASK}' {ours} & while kill -0 $!; do wait; done"
+    with somebody, _service(installed, "bash", "-c", waits) as service:
+        while not (ours.exists() and other.exists()):
+            assert service.poll() is None
+            time.sleep(0.05)
+        service.terminate()
+        assert service.wait(timeout=60) == 0
+        assert somebody.poll() is None
+        somebody.kill()
