@@ -58,6 +58,10 @@ def test_all_faults_are_reported_together(content: dict[str, Any]) -> None:
     ("path", "value", "message"),
     [
         ("candidates", ["forest"], "candidates names 'forest', which train does not define"),
+        ("train.xgb%", {}, "'xgb%' is no name for a candidate: use letters, digits, _, - and ."),
+        ("train.a b", {}, "'a b' is no name for a candidate"),
+        ("train.a/b", {}, "'a/b' is no name for a candidate"),
+        ("train.-h", {}, "'-h' is no name for a candidate"),
         ("split.test", 0.9, "leave no row for training"),
         ("data.identity", ["Nowhere"], "identity names no column: Nowhere"),
         ("data.identity", ["target"], "the target cannot be part of a row's identity"),

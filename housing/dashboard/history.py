@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from housing.dashboard.files import RunFiles
 from housing.dashboard.model import PipelineRun, StageBar
+from housing.mlops.tracking.run_content import seconds_name
 from housing.mlops.tracking.tracked_run import experiment_id, set_run_tag
 from housing.settings import RUNS, Settings
 
@@ -126,6 +127,5 @@ def _log(client: MlflowClient, run: Run, summary: dict[str, Any]) -> None:
     client.log_dict(run_id, summary, SUMMARY)
     client.log_metric(run_id, "saved_minutes", summary["saved_minutes"])
     for line in summary["stages"]:
-        name = line["stage"].replace("@", ".").replace(":", ".")  # MLflow's names know no "@"
-        client.log_metric(run_id, f"seconds_{name}", line["seconds"])
+        client.log_metric(run_id, seconds_name(line["stage"]), line["seconds"])
     client.set_terminated(run_id, "FINISHED" if summary["state"] == "success" else "FAILED")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from housing.errors import ConfigError
 
@@ -21,6 +21,9 @@ QUARANTINE_COLUMNS = ("file", "row", "reasons")
 """Columns that stand beside a bad row's values: no column of a table can have these names."""
 
 
+_LONGEST_NAME = 250
+_CANDIDATE = re.compile(r"\w[\w.-]*")
+
 # Every task process reads params.yaml: libyaml takes 1 ms for it, Python 10 ms.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Up to the next key, which git's mark of a conflict may stand before; one inside stays inside.
@@ -30,8 +33,18 @@ _REGISTRY = re.compile(
 
 
 def plain_name(name: str) -> str:
-    """A name without the signs that MLflow refuses in the names of metrics and parameters."""
-    return re.sub(r"[^\w\-. :]", "_", name)
+    """A name as MLflow takes it for a metric or a parameter: short, and without other signs."""
+    return re.sub(r"[^\w\-. :]", "_", name)[:_LONGEST_NAME]
+
+
+def _candidate_name(name: str) -> str:
+    """Takes what is fit for a file, a word of a command, and a name in MLflow."""
+    if not _CANDIDATE.fullmatch(name):
+        raise ValueError(f"{name!r} is no name for a candidate: use letters, digits, _, - and .")
+    return name
+
+
+CandidateName = Annotated[str, AfterValidator(_candidate_name)]
 
 
 class Frozen(BaseModel):
@@ -242,7 +255,7 @@ class Params(Registered):
     split: SplitParams
     features: FeatureParams
     candidates: tuple[str, ...] = Field(min_length=1)
-    train: dict[str, CandidateParams]
+    train: dict[CandidateName, CandidateParams]
     evaluate: EvaluateParams
     gate: GateParams
 

@@ -63,7 +63,7 @@ def _curves(root: Path, candidates: Iterable[str]) -> Iterator[Point]:
         training = json.loads(path.read_text(encoding="utf-8"))
         for point in training["curve"]:
             for side in ("train", "validation"):
-                name = f"{candidate}_{side}_rmse"
+                name = plain_name(f"{candidate}_{side}_rmse")
                 yield name, float(point[f"{side}_rmse"]), int(point["iteration"])
 
 
@@ -71,8 +71,16 @@ def _seconds(root: Path) -> Iterator[Point]:
     for stage in sorted(read(root)):
         seconds = last_duration(root, stage)
         if seconds is not None:
-            # MLflow's names know no "@"; DVC's stage names know no "."
-            yield f"seconds_{stage.replace('@', '.').replace(':', '.')}", seconds, 0
+            yield seconds_name(stage), seconds, 0
+
+
+def seconds_name(stage: str) -> str:
+    """Name of the metric with a stage's duration: of ``train@a`` it is ``seconds_train.a``.
+
+    Args:
+        stage: DVC's name of the stage; keys of a foreach may hold any letter.
+    """
+    return plain_name(f"seconds_{stage.replace('@', '.').replace(':', '.')}")
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
