@@ -4,8 +4,10 @@
     uv run python benchmarks/scoring.py
 
 Each size runs in a process of its own, which reads the Parquet file, checks every row, makes the
-features, prices it on all cores, and writes predictions. ``model alone`` is the rate of the bare
-model on features that lie in memory: the rest of the path costs what lies between the two rates.
+features, prices it on all cores, and writes predictions. The model is logged as the pipeline logs
+it, and runs in a process of its own; its start (``start``, seconds) counts. ``model alone`` is the
+rate of the bare model on features that lie in memory: the rest of the path costs what lies between
+the two rates. The peak memory is that of both processes.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,23 +26,21 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from housing.domain.config import load_params
+from housing.domain.features import Transform
+from housing.domain.model import Model
 from housing.domain.scoring import ServedModel, score
+from housing.mlops.tracking.bundle import read_columns, write_bundle
+from housing.mlops.tracking.result import TRANSFORM, read_result
+from housing.mlops.tracking.worker import Worker
 
 ROOT = Path(__file__).parent.parent
 CHUNK = 500_000
 MODEL_ROWS = 200_000
 
 
-def served() -> ServedModel:
-    """The chosen candidate of the workspace, as the registry would serve it."""
-    report = ROOT / "reports/evaluation_report.json"
-    return ServedModel.read(
-        "workspace",
-        "0",
-        ROOT / "models/xgboost.ubj",
-        ROOT / "data/features/transform.json",
-        report,
-    )
+def log_model(bundle: Path) -> None:
+    """Writes the chosen candidate of the workspace as the pipeline logs it."""
+    write_bundle(bundle, load_params(ROOT / "params.yaml"), read_result(ROOT), None, None)
 
 
 def write_houses(path: Path, rows: int) -> None:
@@ -57,19 +58,25 @@ def write_houses(path: Path, rows: int) -> None:
 
 def measure(path: Path) -> None:
     """Prices one file in this process, and prints its rates and its peak memory."""
-    params, model = load_params(ROOT / "params.yaml"), served()
-    columns = {name: params.data.columns[name] for name in params.data.inputs}
+    bundle = path.with_name("bundle")
+    model = ServedModel("workspace", "0", read_columns(bundle), partial(Worker, bundle))
     outputs = path.with_name("predictions.parquet"), path.with_name("quarantine.parquet")
-    scores = score(path, *outputs, model, columns)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    scores = score(path, *outputs, model)
+    processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = sum(resource.getrusage(process).ru_maxrss for process in processes) / 1024
     houses = pl.read_parquet(path, n_rows=MODEL_ROWS)
-    features = model.transform.apply(houses).to_numpy(order="c")
     start = time.perf_counter()
-    model.model.predict(features)
+    with Worker(bundle) as worker:
+        worker.price(houses.head(1))
+        began = time.perf_counter() - start
+    features = Transform.load(ROOT / TRANSFORM).apply(houses).to_numpy(order="c")
+    bare = Model.load(ROOT / read_result(ROOT).model)
+    start = time.perf_counter()
+    bare.predict(features)
     alone = len(features) / (time.perf_counter() - start)
     rate = scores.rows / scores.seconds
     print(
-        f"{scores.rows:>12,} {scores.seconds:>9.1f} {rate:>11,.0f} {alone:>13,.0f} "
+        f"{scores.rows:>12,} {scores.seconds:>9.1f} {began:>7.1f} {rate:>11,.0f} {alone:>13,.0f} "
         f"{rate / alone:>6.2f} {peak:>9,.0f}"
     )
 
@@ -83,8 +90,9 @@ def main() -> None:
     if arguments.file:
         measure(arguments.file)
         return
-    print("        rows   seconds      rows/s   model alone  ratio   peak MB", flush=True)
+    print("        rows   seconds   start      rows/s   model alone  ratio   peak MB", flush=True)
     with tempfile.TemporaryDirectory(prefix="housing-") as folder:
+        log_model(Path(folder) / "bundle")
         for rows in arguments.rows:
             path = Path(folder) / f"{rows}.parquet"
             write_houses(path, rows)

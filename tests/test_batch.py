@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -13,7 +15,7 @@ from housing.cli import app
 from housing.domain.scoring import Scores
 from housing.errors import ConfigError, RegistryError
 from housing.mlops import registry
-from housing.mlops.batch_scoring import INBOX, outputs, predict, track, waiting
+from housing.mlops.batch_scoring import INBOX, OUTBOX, outputs, predict, track, waiting
 from housing.mlops.registry.download import holder, serving
 from housing.mlops.tracking.connection import connected
 from tests.synthetic import Workspace, houses, make_params, under_model
@@ -105,14 +107,28 @@ def test_the_drift_of_a_column_is_tracked_whatever_its_name(workspace: Workspace
     assert (metrics["drift_Income ___"], metrics["drift_north"]) == (0.5, 0.25)
 
 
-def test_the_files_of_a_version_are_here_only_while_they_are_needed(workspace: Workspace) -> None:
+def test_the_files_of_a_version_are_here_only_while_they_are_needed(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     settings, params = workspace.settings, workspace.params
     version, _ = holder(settings, params, "staging")
-    with serving(settings, params, version) as files:
+    with serving(settings, params, version) as found:
+        (bundle,) = tmp_path.glob("housing-*/bundle")
         model = workspace.root / "models/xgboost.ubj"
-        assert files.model.read_bytes() == model.read_bytes()
-        assert set(files.columns) == set(houses(1).columns)
-    assert not files.model.exists()
+        assert (bundle / "artifacts/xgboost.ubj").read_bytes() == model.read_bytes()
+        assert set(found.columns) == set(houses(1).columns)
+    assert not bundle.exists()
+
+
+def test_files_of_one_name_in_two_folders_are_two_files(workspace: Workspace) -> None:
+    settings = workspace.settings
+    inbox = settings.root / INBOX / "x.csv"
+    files = [inbox, settings.root / "a/x.csv", settings.root / "b/x.csv", settings.root / "x.csv"]
+    places = {place for file in files for place in outputs(settings, file, "1")}
+    assert len(places) == 2 * len(files)
+    assert {place.parent for place in places} == {settings.root / OUTBOX}
+    assert outputs(settings, inbox, "1")[0].name == "x.csv.v1.parquet"
 
 
 def test_a_version_that_is_not_there_is_an_error(workspace: Workspace) -> None:

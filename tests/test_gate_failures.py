@@ -32,11 +32,14 @@ from housing.mlops.registry import (
     versions,
 )
 from housing.mlops.registry.client import VERDICT
+from housing.mlops.registry.download import serving
+from housing.mlops.registry.fast_check import settled
 from housing.mlops.registry.journal import Entry, journal_id, open_entry
 from housing.mlops.registry.promote import summary
 from housing.mlops.tracking.connection import connected
+from housing.mlops.tracking.digest import BUNDLE, MANIFEST, seal
 from housing.mlops.tracking.logged_rows import SEEN_ROWS
-from housing.mlops.tracking.result import PREDICTIONS, REPORT, TRANSFORM, file_md5
+from housing.mlops.tracking.result import PREDICTIONS, REPORT, TRANSFORM, file_md5, read_result
 from housing.mlops.tracking.tracked_run import COMPLETE, HASH, MODEL_ID, ROWS
 from tests.synthetic import Workspace, houses, under_model
 
@@ -189,7 +192,18 @@ def artifact(path: str, content: bytes | None) -> Fault:
 
 def bundled(name: str, content: bytes | None) -> Fault:
     """Changes a file of the challenger's logged model."""
-    return lambda scene: changed(scene.bundle(scene.second) / "artifacts" / name, content)
+    return lambda scene: changed(scene.bundle(scene.second) / name, content)
+
+
+@contextmanager
+def added(scene: Scene) -> Iterator[None]:
+    """A file more in the challenger's logged model, that Python would load."""
+    file = scene.bundle(scene.second) / "code/pandas.py"
+    file.write_text("raise SystemExit('taken over')")
+    try:
+        yield
+    finally:
+        file.unlink()
 
 
 @contextmanager
@@ -215,12 +229,17 @@ def withdrawn(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def other_code(scene: Scene) -> Iterator[None]:
-    """The logged model's code adds a hundred dollars."""
-    file = scene.bundle(scene.second) / "pyfunc_model.py"
+    """The logged model's code adds a hundred dollars, and did so when it was logged."""
+    bundle = scene.bundle(scene.second)
+    file, hashes = bundle / "pyfunc_model.py", bundle / MANIFEST
     text = file.read_text(encoding="utf-8").replace(
         '"prediction": price', '"prediction": price + 100'
     )
-    with changed(file, text.encode()):
+    with (
+        changed(file, text.encode()),
+        changed(hashes, hashes.read_bytes()),
+        tag(BUNDLE, seal(bundle))(scene),
+    ):
         yield
 
 
@@ -263,12 +282,26 @@ def chain_broken(scene: Scene) -> Iterator[None]:
         ),
         pytest.param(tag(f"{HASH}models/xgboost.ubj", "0" * 32), "run_tags", "", id="other-model"),
         pytest.param(tag(f"{HASH}{TRANSFORM}", None), "run_tags", "is missing", id="tag-missing"),
-        pytest.param(bundled("xgboost.ubj", b"x"), "artifact_bytes", "ubj", id="model-bytes"),
-        pytest.param(bundled("xgboost.ubj", None), "artifact_bytes", "missing", id="model-gone"),
-        pytest.param(bundled("transform.json", b"{}"), "artifact_bytes", "", id="transform-bytes"),
         pytest.param(
-            bundled("evaluation_report.json", b"{}"), "artifact_bytes", "", id="interval-bytes"
+            bundled("artifacts/xgboost.ubj", b"x"), "artifact_bytes", "ubj", id="model-bytes"
         ),
+        pytest.param(
+            bundled("artifacts/xgboost.ubj", None), "artifact_bytes", "missing", id="model-gone"
+        ),
+        pytest.param(
+            bundled("artifacts/transform.json", b"{}"), "artifact_bytes", "", id="transform"
+        ),
+        pytest.param(
+            bundled("artifacts/evaluation_report.json", b"{}"), "artifact_bytes", "", id="interval"
+        ),
+        pytest.param(
+            bundled("artifacts/columns.json", b"{}"), "artifact_bytes", "columns", id="rules"
+        ),
+        pytest.param(
+            bundled("pyfunc_model.py", b"raise SystemExit"), "artifact_bytes", "pyfunc", id="code"
+        ),
+        pytest.param(added, "artifact_bytes", "code/pandas.py of the model", id="code-added"),
+        pytest.param(tag(BUNDLE, "0" * 64), "artifact_bytes", MANIFEST, id="other-digest"),
         pytest.param(artifact(REPORT, b"{}"), "artifact_bytes", "report", id="report-bytes"),
         pytest.param(artifact(PREDICTIONS, b""), "artifact_bytes", "", id="predictions-empty"),
         pytest.param(artifact(PREDICTIONS, None), "artifact_bytes", "", id="predictions-gone"),
@@ -307,6 +340,76 @@ def test_every_limit_stops_a_model_that_breaks_it(scene: Scene) -> None:
     assert set(failed) == {"r2_score", "rmse", "coverage", "common_rows"}
     assert "10000" in str(failed["common_rows"].limit)
     assert scene.staging() == scene.first.result
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (bundled("artifacts/xgboost.ubj", b"x"), "artifacts/xgboost.ubj was changed"),
+        (bundled("pyfunc_model.py", b"raise SystemExit"), "pyfunc_model.py was changed"),
+        (bundled("artifacts/columns.json", None), "artifacts/columns.json is missing"),
+        (added, "code/pandas.py was added"),
+        (tag(BUNDLE, "0" * 64), "names the digest of its files"),
+        (tag(MODEL_ID, "m-other"), "names the logged model"),
+    ],
+    ids=["model", "code", "gone", "added", "other-digest", "other-model"],
+)
+def test_a_version_that_is_not_what_was_judged_is_not_used(
+    scene: Scene, fault: Fault, said: str
+) -> None:
+    scene.promote(scene.second)
+    settings, params = scene.challenger.settings, scene.params
+    uses: list[Callable[[], object]] = [
+        lambda: set_champion(settings, params, "2", "ann", "newer"),
+        lambda: serving(settings, params, "2").__enter__(),
+        lambda: side_by_side(settings, params),
+    ]
+    set_champion(settings, params, "1", "ann", "first")
+    with fault(scene):
+        for use in uses:
+            with pytest.raises(EvidenceError, match=said):
+                use()
+    assert aliases(settings, params)["champion"].version == "1"
+
+
+def test_a_rollback_to_a_changed_version_is_refused(scene: Scene) -> None:
+    scene.promote(scene.second)
+    with (
+        changed(scene.bundle(scene.first) / "pyfunc_model.py", b""),
+        pytest.raises(EvidenceError, match=r"version 1 .* pyfunc_model\.py was changed"),
+    ):
+        rollback(scene.challenger.settings, scene.params, "staging", "ann", "slow")
+    assert scene.staging() == scene.second.result
+
+
+@contextmanager
+def before_digests(scene: Scene) -> Iterator[None]:
+    """The model in the alias was registered before models had a digest."""
+    model, run_id = scene.params.registry.model, scene.first.run_id
+    digest = scene.client.get_run(run_id).data.tags[BUNDLE]
+    scene.client.delete_tag(run_id, BUNDLE)
+    scene.client.delete_model_version_tag(model, "1", BUNDLE)
+    try:
+        yield
+    finally:
+        scene.client.set_tag(run_id, BUNDLE, digest)
+        scene.client.set_model_version_tag(model, "1", BUNDLE, digest)
+
+
+def test_a_version_without_a_digest_is_not_run_but_compared_by_what_is_recorded(
+    scene: Scene,
+) -> None:
+    settings, params = scene.champion.settings, scene.params
+    with before_digests(scene), changed(scene.bundle(scene.first) / "pyfunc_model.py", b"raise 1"):
+        with pytest.raises(EvidenceError, match="nothing proves its code"):
+            serving(settings, params, "1").__enter__()
+        with pytest.raises(EvidenceError, match="nothing proves its code"):
+            set_champion(settings, params, "1", "ann", "first")
+        assert settled(settings, params, read_result(scene.champion.root)) is None
+        verdict = scene.validate()
+    assert verdict.passed, verdict.reasons
+    (rows,) = [check.value for check in verdict.checks if check.name == "common_rows"]
+    assert rows == pl.read_parquet(scene.champion.root / PREDICTIONS).height
 
 
 def test_older_and_worse_does_not_replace_newer_and_better(scene: Scene) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,10 @@ from housing.domain.data.quality import describe
 from housing.domain.data.schema import RowSchema
 from housing.domain.drift import LIMIT, drift
 from housing.domain.features import Transform, label
-from housing.domain.model import train
+from housing.domain.model import Model, train
 from housing.domain.scoring import Scores, ServedModel, score
 from housing.domain.tables import Table
-from housing.errors import DataError, ModelError
+from housing.errors import DataError
 
 ROOT = Path(__file__).parent.parent
 DELIVERY = ROOT / "data/landing/california_housing.csv"
@@ -55,20 +54,45 @@ def files(
     )
     train(candidate, table, table, seed=1).model.save(folder / "model.ubj")
     transform.save(folder / "transform.json")
-    report = {"prediction_interval": {"halfwidth": HALFWIDTH}}
-    (folder / "report.json").write_text(json.dumps(report))
     return folder
 
 
-def read(files: Path, run_id: str = "run1", version: str = "7") -> ServedModel:
-    return ServedModel.read(
-        run_id, version, files / "model.ubj", files / "transform.json", files / "report.json"
-    )
+class Here:
+    """The model in this process; tests/test_served.py has it in a process of its own."""
+
+    def __init__(self, files: Path) -> None:
+        self.model = Model.load(files / "model.ubj")
+        self.transform = Transform.load(files / "transform.json")
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Has nothing to close."""
+
+    def price(self, rows: pl.DataFrame) -> pl.DataFrame:
+        dollars = self.model.predict(self.transform.apply(rows).to_numpy(order="c"))
+        price = pl.Series("prediction", dollars)
+        return pl.DataFrame([price, (price - HALFWIDTH).alias("lower")]).with_columns(
+            upper=price + HALFWIDTH
+        )
+
+
+def read(
+    files: Path, columns: dict[str, Column], run_id: str = "run1", version: str = "7"
+) -> ServedModel:
+    return ServedModel(run_id, version, columns, lambda: Here(files))
+
+
+def prices(model: ServedModel, rows: pl.DataFrame) -> pl.Series:
+    """What the model says in one go."""
+    with model.opened() as pricer:
+        return pricer.price(rows)["prediction"]
 
 
 @pytest.fixture
-def model(files: Path) -> ServedModel:
-    return read(files)
+def model(files: Path, columns: dict[str, Column]) -> ServedModel:
+    return read(files, columns)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -87,7 +111,7 @@ def test_every_row_is_priced_or_in_quarantine(
     source = tmp_path / f"june{suffix}"
     broken.write_csv(source) if suffix == ".csv" else broken.write_parquet(source)
 
-    scores = score(source, tmp_path / "out.parquet", tmp_path / "bad.parquet", model, columns)
+    scores = score(source, tmp_path / "out.parquet", tmp_path / "bad.parquet", model)
 
     assert (scores.rows, scores.scored, scores.quarantined) == (600, 597, 3)
     assert scores.reasons == {"Latitude: above 43": 1, "MedInc: missing": 2}
@@ -102,8 +126,7 @@ def test_every_row_is_priced_or_in_quarantine(
     assert out["model_version"].cast(pl.String).unique().to_list() == ["7"]
     # The same prices as the model gives in one go, on the typed rows.
     good = RowSchema(columns).split(broken).good
-    expected = model.model.predict(model.transform.apply(good).to_numpy(order="c"))
-    np.testing.assert_array_equal(out["prediction"].to_numpy(), expected)
+    np.testing.assert_array_equal(out["prediction"], prices(model, good))
     np.testing.assert_allclose(out["upper"] - out["lower"], 2 * HALFWIDTH)
 
 
@@ -119,14 +142,14 @@ def test_many_batches_stay_in_order(
     many = pl.concat([houses.select(columns.keys())] * 40)
     many.write_parquet(source)
     seen: list[int] = []
-    scores = score(source, out, tmp_path / "bad.parquet", model, columns, seen.append)
+    scores = score(source, out, tmp_path / "bad.parquet", model, seen.append)
     assert seen[-1] == many.height
     assert len(seen) > 1
     assert seen == sorted(seen)
     scored = pl.read_parquet(out)
     assert scores.scored == many.height
     assert scored["row"].to_list() == list(range(1, many.height + 1))
-    np.testing.assert_array_equal(scored["prediction"], model.price(many)["prediction"])
+    np.testing.assert_array_equal(scored["prediction"], prices(model, many))
 
 
 def test_every_part_of_a_file_counts_in_its_description_by_its_rows(
@@ -144,7 +167,7 @@ def test_every_part_of_a_file_counts_in_its_description_by_its_rows(
     for batch_rows in (10_000, 700):
         monkeypatch.setattr("housing.domain.data.landing._BATCH_ROWS", batch_rows)
         out = tmp_path / f"{batch_rows}.parquet"
-        found.append(score(source, out, bad, model, columns).columns)
+        found.append(score(source, out, bad, model).columns)
     distances = drift(describe(many), found[0])
     assert distances.keys() == columns.keys()
     assert max(distances.values()) < LIMIT
@@ -156,62 +179,52 @@ def test_a_file_is_scored_once_for_each_content_and_model(
 ) -> None:
     source, out, bad = (tmp_path / name for name in ("a.csv", "out.parquet", "bad.parquet"))
     houses.head(5).write_csv(source)
-    first = score(source, out, bad, read(files), columns)
+    first = score(source, out, bad, read(files, columns))
     written = out.stat().st_mtime_ns
-    assert score(source, out, bad, read(files), columns) == first == Scores.read(out)
+    assert score(source, out, bad, read(files, columns)) == first == Scores.read(out)
     assert out.stat().st_mtime_ns == written
-    assert score(source, out, bad, read(files, "run2", "8"), columns).version == "8"
+    assert score(source, out, bad, read(files, columns, "run2", "8")).version == "8"
     houses.head(6).write_csv(source)
-    assert score(source, out, bad, read(files, "run2", "8"), columns).rows == 6
+    assert score(source, out, bad, read(files, columns, "run2", "8")).rows == 6
 
 
 def test_a_file_without_rows_gives_empty_tables(
-    tmp_path: Path, houses: pl.DataFrame, model: ServedModel, columns: dict[str, Column]
+    tmp_path: Path, houses: pl.DataFrame, model: ServedModel
 ) -> None:
     source = tmp_path / "empty.csv"
     houses.clear().write_csv(source)
-    scores = score(source, tmp_path / "out.parquet", tmp_path / "bad.parquet", model, columns)
+    scores = score(source, tmp_path / "out.parquet", tmp_path / "bad.parquet", model)
     assert scores.rows == 0
     assert pl.read_parquet(tmp_path / "out.parquet").is_empty()
 
 
 def test_nothing_is_left_behind_when_a_file_breaks_off(
-    tmp_path: Path, houses: pl.DataFrame, model: ServedModel, columns: dict[str, Column]
+    tmp_path: Path, houses: pl.DataFrame, model: ServedModel
 ) -> None:
     source = tmp_path / "torn.csv"
     houses.head(5).write_csv(source)
     with source.open("a") as torn:
         torn.write("1,2\n")
     with pytest.raises(DataError, match=r"torn\.csv"):
-        score(source, tmp_path / "out.parquet", tmp_path / "bad.parquet", model, columns)
+        score(source, tmp_path / "out.parquet", tmp_path / "bad.parquet", model)
     assert [path.name for path in tmp_path.iterdir()] == ["torn.csv"]
 
 
 def test_a_missing_column_is_named(
-    tmp_path: Path, houses: pl.DataFrame, model: ServedModel, columns: dict[str, Column]
+    tmp_path: Path, houses: pl.DataFrame, model: ServedModel
 ) -> None:
     source = tmp_path / "narrow.csv"
     houses.drop("AveRooms").write_csv(source)
     with pytest.raises(DataError, match="AveRooms"):
-        score(source, tmp_path / "out.parquet", tmp_path / "bad.parquet", model, columns)
+        score(source, tmp_path / "out.parquet", tmp_path / "bad.parquet", model)
 
 
-def test_a_report_without_an_interval_is_refused(files: Path, tmp_path: Path) -> None:
-    (tmp_path / "report.json").write_text("{}")
-    with pytest.raises(ModelError, match="prediction interval"):
-        ServedModel.read(
-            "r", "1", files / "model.ubj", files / "transform.json", tmp_path / "report.json"
-        )
-
-
-def test_an_open_quote_loses_no_row(
-    tmp_path: Path, model: ServedModel, columns: dict[str, Column]
-) -> None:
+def test_an_open_quote_loses_no_row(tmp_path: Path, model: ServedModel) -> None:
     lines = DELIVERY.read_text(encoding="utf-8").splitlines()[:500]
     lines = [lines[0] + ",note", *(line + ",ok" for line in lines[1:])]
     lines[99] = lines[99].removesuffix("ok") + '"5 rooms'
     source = tmp_path / "june.csv"
     source.write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(DataError, match="line 100 opens a quote that it does not close"):
-        score(source, tmp_path / "out.parquet", tmp_path / "bad.parquet", model, columns)
+        score(source, tmp_path / "out.parquet", tmp_path / "bad.parquet", model)
     assert [path.name for path in tmp_path.iterdir()] == ["june.csv"]

@@ -20,11 +20,11 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModelStatus, Run
 
 from housing.domain.config import parse_params
-from housing.errors import EvidenceError, ModelError, TrackingError, TrackingUnavailableError
-from housing.mlops.tracking.bundle import score, write_bundle
+from housing.errors import EvidenceError, TrackingError, TrackingUnavailableError
 from housing.mlops.tracking.connection import connected
+from housing.mlops.tracking.digest import BUNDLE, require
 from housing.mlops.tracking.result import broken_links, data_time, file_md5, read_result
-from housing.mlops.tracking.run_content import parameters
+from housing.mlops.tracking.run_content import parameters, seconds_name
 from housing.mlops.tracking.tracked_run import COMPLETE, DATA_TIME, HASH, MODEL_ID, RESULT, track
 from tests.mlflow_server import free_port
 from tests.synthetic import ROOT, Workspace, houses
@@ -86,8 +86,10 @@ def test_a_column_may_have_any_name(done: Workspace) -> None:
     run = client.create_run(client.create_experiment(f"names {done.store}"))
     for key, value in named.items():
         client.log_param(run.info.run_id, key, value)
-    logged = client.get_run(run.info.run_id).data.params
-    assert logged["data.columns.income ___ 100 __.type"] == "float"
+    client.log_metric(run.info.run_id, seconds_name("sub/dvc.yaml:train@q1+q2/%"), 1.5)
+    logged = client.get_run(run.info.run_id).data
+    assert logged.params["data.columns.income ___ 100 __.type"] == "float"
+    assert logged.metrics == {"seconds_sub_dvc.yaml.train.q1_q2__": 1.5}
 
 
 def test_learning_curves_have_steps(done: Workspace) -> None:
@@ -127,10 +129,9 @@ def test_the_model_has_signature_and_example_and_no_pickle(done: Workspace, tmp_
     } <= names
     assert not {name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))}
     assert str(done.root) not in (bundle / "artifacts/transform.json").read_text()
-    rows = houses().drop("price").head(3)
-    answers = score(bundle, rows.with_columns(pl.lit(None, pl.Float64).alias("income")))
-    assert answers.columns == ["prediction", "lower", "upper"]
-    assert (answers["lower"] < answers["prediction"]).all()
+    (bundle / "registered_model_meta").unlink()  # MLflow's client has just put it there
+    assert run.data.tags[BUNDLE] == model.tags[BUNDLE]
+    require(bundle, run.data.tags[BUNDLE], "it")
 
 
 def test_tracking_again_finds_the_run(done: Workspace) -> None:
@@ -167,6 +168,18 @@ def test_a_deleted_run_is_tracked_again_with_the_time_of_its_data(
     assert {run.data.tags[DATA_TIME] for run in runs(workspace)} == {"1000000"}
 
 
+def test_a_run_of_before_models_had_a_digest_is_logged_anew(
+    mlflow_file: str, tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path, mlflow_file, "before").make(houses(600), rounds=2)
+    first = track(workspace.settings, workspace.params)
+    client_of(workspace).delete_tag(first, BUNDLE)
+    again = track(workspace.settings, workspace.params)
+    assert again != first
+    assert BUNDLE in client_of(workspace).get_run(again).data.tags
+    assert track(workspace.settings, workspace.params) == again
+
+
 def test_tracking_at_the_same_time_makes_one_run(mlflow_server: str, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, mlflow_server, "race").make(houses(600), rounds=2)
     with ThreadPoolExecutor(2) as pool:
@@ -186,15 +199,6 @@ def test_the_stages_script_tracks(mlflow_file: str, tmp_path: Path) -> None:
     )
     (run,) = runs(workspace)
     assert run.data.tags[COMPLETE] == "true"
-
-
-def test_a_logged_model_runs_with_its_own_code(done: Workspace, tmp_path: Path) -> None:
-    bundle = tmp_path / "bundle"
-    write_bundle(bundle, done.params, read_result(done.root), None, None)
-    (code,) = bundle.glob("code/housing/domain/features.py")
-    code.write_text(code.read_text() + "\nraise RuntimeError('the code of the bundle')\n")
-    with pytest.raises(ModelError, match="the code of the bundle"):
-        score(bundle, houses(5))
 
 
 def test_a_changed_workspace_is_not_tracked(done: Workspace, tmp_path: Path) -> None:

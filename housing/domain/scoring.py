@@ -1,23 +1,24 @@
 """Batch scoring: a file of houses in, a file of prices out, in memory that does not grow.
 
-Rows are read, checked and turned into features just as in training. One core does a batch while the
-next one is read, so every core is busy and only a few batches are in memory at any time.
+Rows are read and checked just as in training, by the rules that were logged with the model, and are
+priced by the model's own process. It prices a batch while the next one is read, so every core is
+busy and only a few batches are in memory at any time.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import threading
+import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import polars as pl
@@ -29,9 +30,7 @@ from housing.domain.data.check import Tally, checked
 from housing.domain.data.landing import open_delivery
 from housing.domain.data.quality import describe
 from housing.domain.data.schema import FILE, REASONS, ROW, RowSchema, Split
-from housing.domain.features import Transform
-from housing.domain.model import Model
-from housing.errors import DataError, ModelError
+from housing.errors import DataError
 
 PREDICTIONS = pa.schema(
     {
@@ -46,6 +45,22 @@ PREDICTIONS = pa.schema(
 SAMPLE_ROWS = 20_000
 """Rows that tell what a file looks like: up to twice as many, and all of a smaller file."""
 _KEY = b"housing.scores"
+_NOTHING = pl.DataFrame(schema=dict.fromkeys(("prediction", "lower", "upper"), pl.Float64))
+
+
+class Pricer(Protocol):
+    """Prices batches, one at a time."""
+
+    def price(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Prices houses.
+
+        Args:
+            rows: Typed rows with the model's input columns, at least one.
+
+        Returns:
+            `prediction`, `lower`, `upper` (dollars, Float64), a row for each house. Where the model
+            itself refuses a row they are null, and `reasons` says why.
+        """
 
 
 @dataclass(frozen=True)
@@ -55,65 +70,14 @@ class ServedModel:
     Attributes:
         run_id: Its MLflow run, which tells it from every other model.
         version: Its version in the registry.
-        model: From features to dollars.
-        transform: From columns to features.
-        halfwidth: Half the width of the prediction interval, in dollars.
+        columns: Its input columns with their rules, by name.
+        opened: Starts what prices, for the length of a ``with`` block.
     """
 
     run_id: str
     version: str
-    model: Model
-    transform: Transform
-    halfwidth: float
-
-    @classmethod
-    def read(cls, run_id: str, version: str, model: Path, transform: Path, report: Path) -> Self:
-        """Reads a model from its files.
-
-        Args:
-            run_id: Its MLflow run.
-            version: Its version in the registry.
-            model: The model in XGBoost's own format.
-            transform: ``transform.json``.
-            report: ``evaluation_report.json``.
-
-        Raises:
-            DataError: The transform is missing or damaged.
-            ModelError: The model or the report is missing or damaged.
-        """
-        try:
-            content = json.loads(report.read_text(encoding="utf-8"))
-            halfwidth = float(content["prediction_interval"]["halfwidth"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(
-                f"{report} has no prediction interval: {error!r}", "dvc repro evaluate_model"
-            ) from error
-        return cls(run_id, version, Model.load(model), Transform.load(transform), halfwidth)
-
-    def price(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Prices houses.
-
-        Args:
-            rows: Typed rows with the columns of the transform.
-
-        Returns:
-            ``prediction``, ``lower``, ``upper`` (dollars, Float64), a row for each house.
-        """
-        dollars = self.model.predict(self.transform.apply(rows).to_numpy(order="c"))
-        prediction = pl.Series("prediction", dollars, pl.Float64)
-        return pl.DataFrame(
-            {
-                "prediction": prediction,
-                "lower": prediction - self.halfwidth,
-                "upper": prediction + self.halfwidth,
-            }
-        )
-
-    def for_one_core(self) -> ServedModel:
-        """A copy that one thread may use beside others: XGBoost's linear model allows no two."""
-        booster = self.model.booster.copy()
-        booster.set_param({"nthread": 1})
-        return replace(self, model=replace(self.model, booster=booster))
+    columns: Mapping[str, Column]
+    opened: Callable[[], AbstractContextManager[Pricer]]
 
 
 class Scores(Frozen):
@@ -158,7 +122,6 @@ def score(  # noqa: PLR0913, PLR0917 - what comes in, what goes out, and by what
     predictions: Path,
     quarantine: Path,
     model: ServedModel,
-    columns: Mapping[str, Column],
     watch: Callable[[int], None] = lambda _: None,
     csv: CsvParams | None = None,
 ) -> Scores:
@@ -173,17 +136,17 @@ def score(  # noqa: PLR0913, PLR0917 - what comes in, what goes out, and by what
         predictions: Parquet file to write, with the columns of `PREDICTIONS`.
         quarantine: Parquet file to write: the rows that have no price as text, with ``file``,
             ``row`` and ``reasons``.
-        model: Prices a batch.
-        columns: The input columns, by name.
+        model: Prices the rows.
         watch: Told after each batch how many rows are done.
         csv: How CSV files are written.
 
     Raises:
         DataError: The file does not fit, cannot be read to its end, or changed while it was read.
+        ModelError: The model cannot price it.
     """
     start = time.monotonic()
     csv = csv or CsvParams()
-    schema = RowSchema(columns, csv)
+    schema = RowSchema(model.columns, csv)
     delivery = open_delivery(source, schema.names, csv)
     content = digest(source)
     known = Scores.read(predictions)
@@ -192,8 +155,13 @@ def score(  # noqa: PLR0913, PLR0917 - what comes in, what goes out, and by what
     tally, sample = Tally(), _Sample(pl.DataFrame(schema=schema.dtypes))
     names = (FILE, ROW, REASONS, *schema.names)
     bad_rows = pa.schema({n: pa.int64() if n == ROW else pa.large_string() for n in names})
-    with _replacing(predictions, PREDICTIONS) as good, _replacing(quarantine, bad_rows) as bad:
-        for split, scored in _in_order(checked(delivery, schema), model):
+    with (
+        _replacing(predictions, PREDICTIONS) as good,
+        _replacing(quarantine, bad_rows) as bad,
+        model.opened() as pricer,
+    ):
+        price = partial(_price, source.name, model.version, pricer)
+        for split, scored in _in_order(checked(delivery, schema), price):
             tally.add(split)
             good.write_table(scored)
             bad.write_table(split.bad.select(names).to_arrow().cast(bad_rows))
@@ -247,39 +215,74 @@ def digest(file: Path) -> str:
         raise DataError(f"there is no file {file}", "check the path") from error
 
 
-def _in_order(splits: Iterator[Split], model: ServedModel) -> Iterator[tuple[Split, pa.Table]]:
-    """Prices batches on all cores, and hands them on in their order."""
-    cores = len(os.sched_getaffinity(0))
-    own = threading.local()
-    waiting: deque[tuple[Split, Future[pa.Table]]] = deque()
+def priced(rows: pl.DataFrame, model: ServedModel) -> tuple[pl.DataFrame, Scores]:
+    """Prices rows by way of a file, just as batch scoring does.
+
+    Args:
+        rows: Rows with at least the model's input columns.
+        model: Prices the rows.
+
+    Returns:
+        The table of `PREDICTIONS`, in which quarantined rows are missing, and what became of all.
+
+    Raises:
+        DataError: The rows lack a column.
+        ModelError: The model cannot price them.
+    """
+    with tempfile.TemporaryDirectory(prefix="housing-") as folder:
+        source, good, bad = (Path(folder) / f"{n}.parquet" for n in ("rows", "prices", "bad"))
+        rows.write_parquet(source)
+        scores = score(source, good, bad, model)
+        return pl.read_parquet(good), scores
+
+
+def _in_order(
+    splits: Iterator[Split], price: Callable[[Split, int], tuple[Split, pa.Table]]
+) -> Iterator[tuple[Split, pa.Table]]:
+    """Prices a batch while the next one is read, and hands them on in their order."""
+    waiting: deque[Future[tuple[Split, pa.Table]]] = deque()
     first_row = 1
-
-    def begin() -> None:
-        own.model = model.for_one_core()
-
-    def price(split: Split, first_row: int) -> pa.Table:
-        return _price(own.model, split, first_row)
-
-    with ThreadPoolExecutor(cores, "scoring", begin) as pool:
+    pool = ThreadPoolExecutor(1, "scoring")
+    try:
         for split in splits:
-            waiting.append((split, pool.submit(price, split, first_row)))
+            waiting.append(pool.submit(price, split, first_row))
             first_row += split.good.height + split.bad.height
-            if len(waiting) > cores:
-                done, scored = waiting.popleft()
-                yield done, scored.result()
-        for done, scored in waiting:
-            yield done, scored.result()
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        for done in waiting:
+            yield done.result()
+    finally:
+        # Whoever is interrupted does not wait for a model that may hang: its process ends next.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _price(model: ServedModel, split: Split, first_row: int) -> pa.Table:
+def _price(
+    file: str, version: str, pricer: Pricer, split: Split, first_row: int
+) -> tuple[Split, pa.Table]:
     good = np.ones(split.good.height + split.bad.height, dtype=np.bool_)
     good[split.bad[ROW].to_numpy() - first_row] = False
     rows = pl.Series(ROW, np.flatnonzero(good) + first_row, pl.Int64)
-    table = model.price(split.good).insert_column(0, rows).to_arrow()
+    answer = pricer.price(split.good) if split.good.height else _NOTHING
+    priced = answer["prediction"].is_not_null()
+    if not priced.all():
+        refused = _refused(file, split.good, rows, answer).filter(~priced)
+        counts = Counter(split.counts) + Counter(refused[REASONS].to_list())
+        bad = pl.concat([split.bad, refused.select(split.bad.columns)]).sort(ROW)
+        split = Split(split.good.filter(priced), bad, dict(counts))
+    table = answer.select(_NOTHING.columns).insert_column(0, rows).filter(priced).to_arrow()
     versions = pa.DictionaryArray.from_arrays(
-        np.zeros(table.num_rows, dtype=np.int32), pa.array([model.version], pa.large_string())
+        np.zeros(table.num_rows, dtype=np.int32), pa.array([version], pa.large_string())
     )
-    return table.append_column("model_version", versions).cast(PREDICTIONS)
+    return split, table.append_column("model_version", versions).cast(PREDICTIONS)
+
+
+def _refused(file: str, good: pl.DataFrame, rows: pl.Series, answer: pl.DataFrame) -> pl.DataFrame:
+    """All rows as they look in quarantine, should the model refuse what today's code takes."""
+    nothing = pl.repeat(None, len(rows), dtype=pl.String, eager=True).alias(REASONS)
+    reasons = answer[REASONS].cast(pl.String) if REASONS in answer.columns else nothing
+    return good.select(pl.all().cast(pl.String)).with_columns(
+        pl.lit(file).alias(FILE), rows, reasons.fill_null("the model gives no price")
+    )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from housing.domain.config import Params, Registered, plain_name
 from housing.domain.data.landing import can_be_delivered
 from housing.domain.drift import drift
 from housing.domain.refusals import refused
-from housing.domain.scoring import Scores, ServedModel, digest, score
+from housing.domain.scoring import Scores, digest, score
 from housing.mlops.registry.download import holder, serving
 from housing.mlops.tracking.connection import connected
 from housing.mlops.tracking.tracked_run import experiment_id
@@ -31,12 +32,17 @@ _RUN = "housing.domain.scoring.run_id"
 def outputs(settings: Settings, file: Path, version: str) -> tuple[Path, Path]:
     """Where the prices of a file go, and its rows that cannot be priced.
 
+    The folder of a file that does not lie in the inbox counts, as eight hex digits of its hash:
+    ``a/x.csv`` and ``b/x.csv`` are two files.
+
     Args:
         settings: Says where the project is.
         file: The file.
         version: The version that prices it.
     """
-    stem = settings.root / OUTBOX / f"{file.name}.v{version}"
+    folder, inbox = file.resolve().parent, (settings.root / INBOX).resolve()
+    mark = f".{hashlib.sha256(bytes(folder)).hexdigest()[:8]}" if folder != inbox else ""
+    stem = settings.root / OUTBOX / f"{file.name}{mark}.v{version}"
     return Path(f"{stem}.parquet"), Path(f"{stem}.quarantine.parquet")
 
 
@@ -79,22 +85,22 @@ def predict(
 
     Args:
         settings: Where MLflow and the project are.
-        params: Says which columns there are, and names the registered model.
+        params: Names the registered model.
         file: A CSV or Parquet file.
         version: The version that prices it.
         watch: Told again and again how many rows are done.
 
     Raises:
         DataError: The file does not fit, or cannot be read to its end.
+        EvidenceError: The version is not what was judged: a file of its model differs.
+        ModelError: The model cannot price the file.
         RegistryError: There is no such version.
         RunNotFoundError: The run of the version was deleted.
         TrackingUnavailableError: MLflow does not answer; the same call later finishes the work.
     """
-    columns = {name: params.data.columns[name] for name in params.data.inputs}
     predictions, quarantine = outputs(settings, file, version)
     with serving(settings, params, version) as found:
-        model = ServedModel.read(found.run_id, version, found.model, found.transform, found.report)
-        scores = score(file, predictions, quarantine, model, columns, watch, params.data.csv)
+        scores = score(file, predictions, quarantine, found.model, watch, params.data.csv)
     with connected(settings) as client:
         track(client, settings, scores, drift(found.columns, scores.columns))
     return scores
@@ -121,7 +127,7 @@ def track(
     wanted = f"tags.`{_SOURCE}` = '{scores.source}' and tags.`{_RUN}` = '{scores.run_id}'"
     for known in client.search_runs([experiment], f"{wanted} and attributes.status = 'FINISHED'"):
         return str(known.info.run_id)
-    tags = {_SOURCE: scores.source, _RUN: scores.run_id, "housing.domain.scoring.file": scores.file}
+    tags = {_SOURCE: scores.source, _RUN: scores.run_id, "housing.scoring.file": scores.file}
     run_id = client.create_run(experiment, tags=tags, run_name=scores.file).info.run_id
     counts = ("rows", "scored", "quarantined", "seconds")
     values = {count: float(getattr(scores, count)) for count in counts}

@@ -45,6 +45,7 @@ class Verdict(Frozen):
         champion: The same of the champion's alias, where a promotion moves that too; else None.
         contest: What the challenger is to that version.
         limits: Digest of the limits that were applied.
+        bundle: Digest of all files of the logged model, SHA-256.
         metrics: The challenger's test metrics, recomputed from its predictions.
         rival_metrics: The same of the model in the alias, on its own test rows.
         checks: Every check, in the order they were made.
@@ -59,6 +60,7 @@ class Verdict(Frozen):
     champion: str | None = None
     contest: Contest = "first"
     limits: str = ""
+    bundle: str = ""
     metrics: dict[str, float] = Field(default_factory=dict)
     rival_metrics: dict[str, float] = Field(default_factory=dict)
     checks: tuple[Check, ...] = ()

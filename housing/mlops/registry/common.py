@@ -22,16 +22,18 @@ IDENTITY = "data.identity"
 def common_rows(params: Params, record: Record, rival: Record) -> pl.DataFrame:
     """The challenger's test rows that neither model has seen, with both predictions.
 
-    Where the rival was evaluated on other rows, it is asked for its predictions now. Where it names
-    its rows by other columns, each test row gets the name that the rival would give it: what it has
-    seen is known by that.
+    Where the rival was evaluated on other rows, it is asked for its predictions now; rows that it
+    refuses are left out. One whose code nothing proves is never run: it is compared on the rows
+    that both were evaluated on. Where the rival names its rows by other columns, each test row gets
+    the name that the rival would give it: what it has seen is known by that.
 
     Returns:
         `_row`, location, `actual`, `predicted` by the challenger and `champion` by the rival.
 
     Raises:
+        DataError: The rows lack a column that the rival needs.
         ModelError: The rival cannot predict these rows.
-        RegistryError: The rival is a model of another table.
+        RegistryError: The rival is a model of another table, or nothing proves its code.
     """
     mine, theirs = identity_of(record), identity_of(rival)
     names = record.rows["_row"] if mine == theirs else _named_by(theirs, record.rows)
@@ -41,11 +43,17 @@ def common_rows(params: Params, record: Record, rival: Record) -> pl.DataFrame:
     unseen, rows = record.predictions.filter(fresh), record.rows.filter(fresh)
     if mine == theirs:
         paired = gate.pair(unseen, rival.predictions)
-        if paired.height == unseen.height:
+        if paired.height == unseen.height or rival.digest is None:
             return paired
+    if rival.digest is None:
+        raise RegistryError(
+            "it was logged before all files of a model were hashed, and other rows need its code",
+            "another name for the model, registry.model in params.yaml",
+        )
     _require(_needed(rival), rows)
-    answers = rival.ask(rows.select(params.data.inputs))
-    return unseen.with_columns(answers["prediction"].alias("champion"))
+    answers, _ = rival.ask(rows.select(params.data.inputs))
+    at = (answers["row"] - 1).to_list()
+    return unseen[at].with_columns(answers["prediction"].alias("champion"))
 
 
 def identity_of(record: Record) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What it takes to price houses with a version of the registry: its files, on this machine."""
+"""What it takes to price houses with a version of the registry: its logged model, here."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from housing.domain.config import Registered
+from housing.domain.scoring import ServedModel
 from housing.errors import RegistryError
-from housing.mlops.registry.client import alias_version, get_version, live_run
+from housing.mlops.registry.client import alias_version, get_version
+from housing.mlops.registry.proof import fetch_proved
+from housing.mlops.tracking.bundle import read_columns
 from housing.mlops.tracking.connection import connected
-from housing.mlops.tracking.result import REPORT, TRANSFORM, model_path
-from housing.mlops.tracking.tracked_run import CANDIDATE, MODEL_ID
+from housing.mlops.tracking.worker import Worker
 from housing.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,22 +30,14 @@ QUALITY = "reports/data_quality.json"
 
 @dataclass(frozen=True)
 class Serving:
-    """The files of one version, while they are here.
+    """One version, while its logged model is here.
 
     Attributes:
-        version: The version.
-        run_id: Its MLflow run.
-        model: The model in XGBoost's own format.
-        transform: ``transform.json``.
-        report: ``evaluation_report.json``.
+        model: What prices houses, in a process of its own.
         columns: What each column of the training data looked like, see `data.quality.describe`.
     """
 
-    version: str
-    run_id: str
-    model: Path
-    transform: Path
-    report: Path
+    model: ServedModel
     columns: dict[str, dict[str, Any]]
 
 
@@ -60,7 +55,7 @@ def holder(settings: Settings, params: Registered, alias: str) -> tuple[str, str
 
 @contextmanager
 def serving(settings: Settings, params: Registered, version: str) -> Iterator[Serving]:
-    """Fetches the files of a version into a folder that goes away afterwards.
+    """Fetches the logged model of a version into a folder that goes away afterwards.
 
     Args:
         settings: Where MLflow is.
@@ -68,9 +63,10 @@ def serving(settings: Settings, params: Registered, version: str) -> Iterator[Se
         version: Its version.
 
     Yields:
-        The files.
+        The version, proved to be what was judged.
 
     Raises:
+        EvidenceError: A file of the logged model was changed, added or removed.
         RegistryError: There is no such version.
         RunNotFoundError: Its run was deleted.
         TrackingUnavailableError: MLflow does not answer.
@@ -90,15 +86,11 @@ def _fetch(settings: Settings, model: str, version: str, folder: Path) -> Servin
     import mlflow.artifacts
 
     with connected(settings) as client:
-        run_id = get_version(client, model, version).run_id or ""
-        tags = live_run(client, run_id).data.tags
-        bundle = mlflow.artifacts.download_artifacts(
-            f"models:/{tags[MODEL_ID]}", dst_path=str(folder)
-        )
+        run, bundle = fetch_proved(client, get_version(client, model, version), folder)
+        run_id = run.info.run_id
         quality = mlflow.artifacts.download_artifacts(
             f"runs:/{run_id}/{QUALITY}", dst_path=str(folder)
         )
-    names = (model_path(tags[CANDIDATE]), TRANSFORM, REPORT)
-    model_file, transform, report = (Path(bundle) / "artifacts" / Path(name).name for name in names)
+    served = ServedModel(run_id, version, read_columns(bundle), partial(Worker, bundle))
     content = json.loads(Path(quality).read_text(encoding="utf-8"))
-    return Serving(version, run_id, model_file, transform, report, content["columns"])
+    return Serving(served, content["columns"])

@@ -24,6 +24,7 @@ from housing.mlops.registry.client import (
     moved_aliases,
 )
 from housing.mlops.tracking.connection import connected, is_server, refused, unavailable
+from housing.mlops.tracking.digest import BUNDLE
 from housing.mlops.tracking.request import get, needs_client
 from housing.mlops.tracking.result import Result
 from housing.mlops.tracking.tracked_run import RESULT
@@ -63,6 +64,9 @@ def settled(settings: Settings, params: Params, result: Result) -> Verdict | Non
         if seen is None or WITHDRAWN in seen.tags or not wanted.items() <= seen.tags.items():
             return None
         if not is_whole(seen.lifecycle, seen.run_tags):
+            return None
+        digest = seen.run_tags.get(BUNDLE)
+        if digest is None or seen.tags.get(BUNDLE) != digest:
             return None
         held.append(seen)
     return Verdict(

@@ -10,16 +10,22 @@ from housing.domain import gate
 from housing.domain.config import Params
 from housing.domain.gate import Check, Contest, Verdict
 from housing.domain.metrics import regression_metrics
-from housing.errors import DataError, ModelError, RegistryError, RunNotFoundError
+from housing.errors import (
+    DataError,
+    EvidenceError,
+    ModelError,
+    RegistryError,
+    RunNotFoundError,
+)
 from housing.mlops.registry.client import (
     WITHDRAWN,
     alias_version,
     limits_digest,
-    live_run,
     moved_aliases,
     withdrawn_versions,
 )
 from housing.mlops.registry.common import common_rows
+from housing.mlops.registry.proof import run_behind
 from housing.mlops.registry.run_artifacts import Record, download
 from housing.mlops.tracking.result import DATA, Result, broken_links, model_path
 from housing.mlops.tracking.tracked_run import HASH, RESULT
@@ -85,6 +91,7 @@ def judge(client: MlflowClient, params: Params, result: Result, run: Run, folder
         champion=held.get(params.registry.champion),
         contest=facing.contest,
         limits=limits_digest(params),
+        bundle=record.digest or "",
         metrics=next((part.metrics for part in parts if part.metrics), {}),
         rival_metrics=facing.rival_metrics or {},
         checks=tuple(check for part in parts for check in part.checks),
@@ -157,10 +164,13 @@ def _absolute(params: Params, record: Record, metrics: dict[str, float]) -> Find
 
 def _golden(params: Params, record: Record, golden: pl.DataFrame) -> Check:
     try:
-        served = record.ask(golden.select(params.data.inputs))["prediction"]
-    except ModelError as error:
+        served, scores = record.ask(golden.select(params.data.inputs))
+    except (DataError, ModelError) as error:
         return gate.fact("golden_rows", error.fact, "")
-    return gate.golden(golden["predicted"], served, params.gate)
+    if scores.quarantined:
+        fault = f"the served model refuses {scores.quarantined} rows: {', '.join(scores.reasons)}"
+        return gate.fact("golden_rows", fault, "")
+    return gate.golden(golden["predicted"], served["prediction"], params.gate)
 
 
 def _against(  # noqa: PLR0913, PLR0917 - one call site; a bundle of these would have no meaning
@@ -175,9 +185,12 @@ def _against(  # noqa: PLR0913, PLR0917 - one call site; a bundle of these would
     suffix = "" if alias == params.registry.staging else f"_{alias}"
     known = f"rival_known{suffix}"
     try:
-        run = live_run(client, version.run_id or "")
+        run = run_behind(client, version)
     except RunNotFoundError as error:
         return _unknown(params, record, alias, version, known, error)
+    except EvidenceError as error:
+        fault = f"version {version.version} in {alias} cannot be trusted: {error.fact}"
+        return Findings((gate.fact(known, fault, ""),))
     folder.mkdir()
     rival = download(run, folder)
     evidence = rival.bytes_check(rival.tagged_hashes())
@@ -246,7 +259,7 @@ def compared(params: Params, record: Record, rival: Record, contest: Contest) ->
     limits = params.gate
     try:
         paired = common_rows(params, record, rival)
-    except (ModelError, RegistryError) as error:
+    except (DataError, ModelError, RegistryError) as error:
         fault = f"the model in the alias: {error.fact}; next: {error.hint}"
         return (gate.fact("common_rows", fault, ""),)
     enough = gate.count(

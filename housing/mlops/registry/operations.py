@@ -11,13 +11,14 @@ from housing.mlops.registry.client import (
     WITHDRAWN,
     alias_version,
     get_version,
-    live_run,
     number_of,
     tagged_hashes,
     withdrawn_versions,
 )
 from housing.mlops.registry.journal import Entry, Kind, entries, journal_id, previous
+from housing.mlops.registry.proof import prove
 from housing.mlops.tracking.connection import connected
+from housing.mlops.tracking.digest import BUNDLE
 from housing.mlops.tracking.tracked_run import DATA_TIME, RESULT
 from housing.settings import Settings
 
@@ -42,6 +43,7 @@ def assign(  # noqa: PLR0913, PLR0917 - each is one word of the journal's entry
         why: The reason.
 
     Raises:
+        EvidenceError: The version is not what was judged: a file of its model differs.
         RegistryError: There is no such version, or it is none of this project.
         RunNotFoundError: The run of the version was deleted.
         TrackingUnavailableError: MLflow does not answer; the same call later finishes the work.
@@ -77,6 +79,7 @@ def rollback(settings: Settings, params: Registered, alias: str, who: str, why: 
         why: The reason.
 
     Raises:
+        EvidenceError: The version before is not what was judged: a file of its model differs.
         RegistryError: The alias points to nothing, or there was no version before.
         RunNotFoundError: The run of the version before was deleted.
         TrackingUnavailableError: MLflow does not answer; the same call later finishes the work.
@@ -108,12 +111,12 @@ def rollback(settings: Settings, params: Registered, alias: str, who: str, why: 
 
 
 def _require_known(client: MlflowClient, version: ModelVersion) -> None:
-    live_run(client, version.run_id or "")
     if RESULT not in version.tags:
         raise RegistryError(
             f"version {version.version} was not registered by this project",
             "choose a version that the gate has passed",
         )
+    prove(client, version)
 
 
 def _entry(  # noqa: PLR0913, PLR0917 - each is one word of the journal's entry
@@ -133,5 +136,9 @@ def _entry(  # noqa: PLR0913, PLR0917 - each is one word of the journal's entry
         who=who,
         why=why,
         data_time=int(chosen.tags[DATA_TIME]),
-        evidence={"result": chosen.tags[RESULT], "run_id": chosen.run_id or ""},
+        evidence={
+            "result": chosen.tags[RESULT],
+            "run_id": chosen.run_id or "",
+            "bundle": chosen.tags[BUNDLE],
+        },
     )

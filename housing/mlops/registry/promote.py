@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from housing.domain.config import Params
 from housing.domain.gate import Verdict
-from housing.errors import AliasMovedError, RegistryError
+from housing.errors import AliasMovedError, EvidenceError, RegistryError
 from housing.mlops.registry.alias_move import Promotion, move
 from housing.mlops.registry.client import (
     LIMITS,
@@ -35,6 +35,7 @@ from housing.mlops.registry.gate_evaluation import judge
 from housing.mlops.registry.journal import Entry
 from housing.mlops.registry.reach import overrides_of, require_promotable, within_reach
 from housing.mlops.tracking.connection import connected
+from housing.mlops.tracking.digest import BUNDLE
 from housing.mlops.tracking.result import read_result
 from housing.mlops.tracking.tracked_run import (
     DATA_TIME,
@@ -104,6 +105,7 @@ def promote(
         The move of the staging alias.
 
     Raises:
+        EvidenceError: The run names another logged model than the one that was judged.
         RegistryError: The verdict is not a pass, is not the one in MLflow, a model made from newer
             data was promoted meanwhile, or overrides shape the evidence.
         RunNotFoundError: The run was deleted since the verdict.
@@ -122,6 +124,12 @@ def promote(
         if run.data.tags.get(VERDICT) != summary(verdict):
             raise RegistryError(
                 f"the verdict on result {verdict.result} is not the one that MLflow holds",
+                "run validate_model again",
+            )
+        if run.data.tags.get(BUNDLE) != verdict.bundle:
+            raise EvidenceError(
+                f"run {verdict.run_id} no longer names the model that was judged: its digest is "
+                f"{run.data.tags.get(BUNDLE)}, not {verdict.bundle}",
                 "run validate_model again",
             )
         overrides = overrides_of(settings, run)
@@ -153,7 +161,11 @@ def _promote(  # noqa: PLR0913, PLR0917 - one try of `promote`, with what it has
                 who=who,
                 why=f"passed the gate ({verdict.contest})",
                 data_time=int(run.data.tags[DATA_TIME]),
-                evidence={"result": verdict.result, "run_id": verdict.run_id},
+                evidence={
+                    "result": verdict.result,
+                    "run_id": verdict.run_id,
+                    "bundle": verdict.bundle,
+                },
             ),
         )
         for alias, before in held.items()
@@ -222,7 +234,7 @@ def _register(client: MlflowClient, model: str, run: Run, verdict: Verdict) -> M
 
 
 def _version_tags(run: Run, verdict: Verdict) -> dict[str, str]:
-    kept = (RESULT, REVISION, DATA_TIME)
+    kept = (RESULT, REVISION, DATA_TIME, BUNDLE)
     tags = {name: value for name, value in run.data.tags.items() if name.startswith(HASH)}
     tags |= {name: run.data.tags[name] for name in kept}
     tags |= {f"{METRIC}{name}": f"{value:.6g}" for name, value in verdict.metrics.items()}

@@ -11,11 +11,19 @@ from housing.domain import gate
 from housing.domain.config import Frozen, Params, Registered
 from housing.domain.gate import Check, Verdict
 from housing.errors import RegistryError
-from housing.mlops.registry.client import VERDICT, WITHDRAWN, alias_version, find_run, live_run
+from housing.mlops.registry.client import (
+    VERDICT,
+    WITHDRAWN,
+    alias_version,
+    find_run,
+    get_version,
+)
 from housing.mlops.registry.gate_evaluation import compared, contest_of
 from housing.mlops.registry.journal import Entry, entries, journal_id
+from housing.mlops.registry.proof import run_behind
 from housing.mlops.registry.run_artifacts import Record, download
 from housing.mlops.tracking.connection import connected
+from housing.mlops.tracking.digest import require
 from housing.mlops.tracking.tracked_run import DATA_TIME, OVERRIDES, RESULT, REVISION
 from housing.settings import Settings
 
@@ -142,6 +150,7 @@ def side_by_side(settings: Settings, params: Params | Registered) -> SideBySide:
         params: The limits and the names in the registry.
 
     Raises:
+        EvidenceError: One of them is not what was judged: a file of its model differs.
         RegistryError: Nothing is in staging.
         RunNotFoundError: The run of one of them was deleted.
         TrackingUnavailableError: MLflow does not answer.
@@ -162,7 +171,11 @@ def side_by_side(settings: Settings, params: Params | Registered) -> SideBySide:
         for version in (challenger, champion):
             place = Path(folder) / str(len(records))
             place.mkdir()
-            records.append(download(live_run(client, version.run_id), place))
+            run = run_behind(client, get_version(client, names.model, version.version))
+            record = download(run, place)
+            if record.digest is not None:
+                require(record.bundle, record.digest, f"version {version.version} of {names.model}")
+            records.append(record)
         mine, rival = records
         checks = (
             gate.newer(mine.data_time, rival.data_time),

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from housing.domain.gate import Check, same
-from housing.mlops.registry.client import ABSENT, tagged_hashes
-from housing.mlops.tracking.bundle import score
+from housing.domain.scoring import Scores, ServedModel, priced
+from housing.mlops.registry.client import tagged_hashes
+from housing.mlops.registry.proof import fetch, fetch_model
+from housing.mlops.tracking.bundle import read_columns
+from housing.mlops.tracking.digest import BUNDLE, compare
 from housing.mlops.tracking.logged_rows import SEEN_ROWS, TEST_ROWS
 from housing.mlops.tracking.result import PREDICTIONS, REPORT, TRANSFORM, file_md5, model_path
-from housing.mlops.tracking.tracked_run import CANDIDATE, DATA_TIME, HASH, MODEL_ID, ROWS
+from housing.mlops.tracking.tracked_run import CANDIDATE, DATA_TIME, HASH, ROWS
+from housing.mlops.tracking.worker import Worker
 
 if TYPE_CHECKING:
     import polars as pl
@@ -77,9 +81,24 @@ class Record:
             if name.startswith(prefix)
         }
 
-    def ask(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Predictions of the logged model for raw rows."""
-        return score(self.bundle, rows)
+    @property
+    def digest(self) -> str | None:
+        """Digest of the logged model's files; None of one that was logged before there was any."""
+        return self.tags.get(BUNDLE)
+
+    def ask(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Scores]:
+        """Prices rows with the logged model, whose bytes are checked, just as batch scoring does.
+
+        Returns:
+            What `housing.domain.scoring.priced` returns.
+
+        Raises:
+            DataError: The rows lack a column.
+            ModelError: The model cannot price them.
+        """
+        opened = partial(Worker, self.bundle)
+        model = ServedModel(self.run.info.run_id, "", read_columns(self.bundle), opened)
+        return priced(rows, model)
 
     def bytes_check(self, hashes: Mapping[str, str]) -> Check:
         """Checks that the bytes in MLflow are the ones that were evaluated.
@@ -99,6 +118,10 @@ class Record:
         expected |= {path: hashes.get(path, "") for path in (REPORT, PREDICTIONS)}
         expected |= {path: self.tags.get(f"{ROWS}{path}", "") for path in rows}
         found = {name: _md5(file) for name, file in files.items()}
+        if self.digest is not None:
+            whole = compare(self.bundle, self.digest)
+            found |= {f"{path} of the model": sha256 for path, sha256 in whole[0].items()}
+            expected |= {f"{path} of the model": sha256 for path, sha256 in whole[1].items()}
         return same("artifact_bytes", "in MLflow", found, expected)
 
     def tagged_hashes(self) -> dict[str, str]:
@@ -116,22 +139,8 @@ def download(run: Run, folder: Path) -> Record:
     for path in FILES:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(f"runs:/{run.info.run_id}/{path}", target.parent)
-    bundle = folder / "bundle"
-    bundle.mkdir()
-    _fetch(f"models:/{run.data.tags.get(MODEL_ID, 'unknown')}", bundle)
-    return Record(run, folder, bundle)
-
-
-def _fetch(uri: str, folder: Path) -> None:
-    import mlflow.artifacts
-    from mlflow.exceptions import MlflowException
-
-    try:
-        mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder))
-    except MlflowException as error:
-        if error.error_code not in ABSENT:
-            raise
+        fetch(f"runs:/{run.info.run_id}/{path}", target.parent)
+    return Record(run, folder, fetch_model(run, folder))
 
 
 def _md5(file: Path) -> str | None:

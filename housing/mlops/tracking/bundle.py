@@ -6,22 +6,22 @@ compared with ``dvc.lock``, and the code that reads them. It holds no pickle.
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
-import subprocess
-import sys
 import tempfile
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from housing.domain.config import Params
+from housing.domain.config import Column, Params, plain_name
 from housing.errors import ModelError
+from housing.mlops.tracking.digest import BUNDLE, seal
 from housing.mlops.tracking.logged_rows import test_rows
 from housing.mlops.tracking.result import REPORT, TRANSFORM, Result
 
 if TYPE_CHECKING:
-    import polars as pl
     from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.models import ModelSignature
@@ -31,20 +31,46 @@ CODE = (
     "__init__.py",
     "domain/__init__.py",
     "domain/config.py",
+    "domain/data/__init__.py",
+    "domain/data/schema.py",
     "domain/features.py",
     "domain/model.py",
     "domain/tables.py",
     "errors.py",
 )
 """Files of this package that `pyfunc_model.py` imports, directly or not."""
-REQUIREMENTS = ("mlflow", "numpy", "pandas", "polars", "pyarrow", "pydantic", "pyyaml", "xgboost")
+REQUIREMENTS = (
+    "dataframely",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "pydantic",
+    "pyyaml",
+    "xgboost",
+)
+COLUMNS = "columns.json"
+"""Artifact of the model: its input columns with their rules, as in ``params.yaml``."""
 OUTPUTS = ("prediction", "lower", "upper")
+REASONS = "reasons"
 EXAMPLE_ROWS = 5
-TIMEOUT = 600
-"""Seconds that scoring a bundle may take."""
 
 
-def log_model(client: MlflowClient, params: Params, result: Result, run: Run) -> str:
+@dataclass(frozen=True)
+class Logged:
+    """A model in MLflow.
+
+    Attributes:
+        model_id: Its id.
+        digest: Stands for all its files, see `housing.mlops.tracking.digest`.
+    """
+
+    model_id: str
+    digest: str
+
+
+def log_model(client: MlflowClient, params: Params, result: Result, run: Run) -> Logged:
     """Logs the chosen model under the run, once.
 
     Args:
@@ -52,29 +78,29 @@ def log_model(client: MlflowClient, params: Params, result: Result, run: Run) ->
         params: All of ``params.yaml``.
         result: The result in the workspace.
         run: Its run.
-
-    Returns:
-        Id of the logged model.
     """
     known = _ready_models(client, run)
-    model_id = known[0] if known else _log_new(client, params, result, run)
-    _link(client, run.info.run_id, model_id)
-    return model_id
+    logged = known[0] if known else _log_new(client, params, result, run)
+    _link(client, run.info.run_id, logged.model_id)
+    return logged
 
 
-def _log_new(client: MlflowClient, params: Params, result: Result, run: Run) -> str:
+def _log_new(client: MlflowClient, params: Params, result: Result, run: Run) -> Logged:
     from mlflow.entities import LoggedModelStatus
 
+    # The names of models know no dot, unlike those of metrics.
+    name = plain_name(result.candidate).replace(".", "_")
     model = client.create_logged_model(
-        run.info.experiment_id, name=result.candidate, source_run_id=run.info.run_id
+        run.info.experiment_id, name=name, source_run_id=run.info.run_id
     )
     with tempfile.TemporaryDirectory(prefix="housing-") as folder:
         bundle = Path(folder) / "bundle"
-        write_bundle(bundle, params, result, run.info.run_id, model.model_id)
+        digest = write_bundle(bundle, params, result, run.info.run_id, model.model_id)
         client.log_model_artifacts(model.model_id, str(bundle))
+    client.set_logged_model_tags(model.model_id, {BUNDLE: digest})
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     first = _ready_models(client, run)[0]
-    if first != model.model_id:  # two processes logged the same run
+    if first.model_id != model.model_id:  # two processes logged the same run
         client.delete_logged_model(model.model_id)
     return first
 
@@ -100,7 +126,7 @@ def _is_linked(client: MlflowClient, run_id: str, model_id: str) -> bool:
 
 def write_bundle(
     bundle: Path, params: Params, result: Result, run_id: str | None, model_id: str | None
-) -> None:
+) -> str:
     """Writes the model as a folder that ``mlflow.pyfunc.load_model`` reads anywhere.
 
     Args:
@@ -109,12 +135,19 @@ def write_bundle(
         result: The result in the workspace.
         run_id: The run to name in the bundle.
         model_id: The logged model to name in the bundle.
+
+    Returns:
+        Its digest.
     """
     import mlflow.pyfunc
+    import polars as pl
     from mlflow.models import Model
 
     example = test_rows(result.root, params).select(params.data.inputs).head(EXAMPLE_ROWS)
+    example = example.cast(dict.fromkeys(_optional_integers(params), pl.Float64))
     with tempfile.TemporaryDirectory(prefix="housing-") as folder:
+        columns = Path(folder) / COLUMNS
+        columns.write_text(_columns(params), encoding="utf-8")
         mlflow.pyfunc.save_model(
             path=str(bundle),
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
@@ -123,12 +156,38 @@ def write_bundle(
                 "model": str(result.root / result.model),
                 "transform": str(result.root / TRANSFORM),
                 "report": str(result.root / REPORT),
+                "columns": str(columns),
             },
             signature=signature(params),
             input_example=example.to_pandas(),
             conda_env=_environment(),
             mlflow_model=Model(run_id=run_id, model_id=model_id),
         )
+    return seal(bundle)
+
+
+def read_columns(bundle: Path) -> dict[str, Column]:
+    """The columns that a logged model takes, with their rules.
+
+    Args:
+        bundle: Folder of the logged model, whose files are proved.
+
+    Raises:
+        ModelError: Today's code cannot read them.
+    """
+    try:
+        content = json.loads((bundle / "artifacts" / COLUMNS).read_text(encoding="utf-8"))
+        return {name: Column.model_validate(rules) for name, rules in content.items()}
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"the columns of the logged model cannot be read: {error}",
+            "housing run logs a model that this code can read",
+        ) from error
+
+
+def _columns(params: Params) -> str:
+    named = {name: params.data.columns[name] for name in params.data.inputs}
+    return json.dumps({name: column.model_dump(mode="json") for name, column in named.items()})
 
 
 def _environment() -> dict[str, object]:
@@ -155,58 +214,27 @@ def signature(params: Params) -> ModelSignature:
     from mlflow.types import ColSpec, DataType, Schema
 
     types = {"float": DataType.double, "int": DataType.long, "string": DataType.string}
+    floats = _optional_integers(params)
 
     def spec(name: str) -> ColSpec:
         column = params.data.columns[name]
-        # pandas has no missing integer: such a column arrives as floats.
-        kind = "float" if column.type == "int" and column.nullable else column.type
+        kind = "float" if name in floats else column.type
         return ColSpec(types[kind], name, required=not column.nullable)
 
-    outputs = Schema([ColSpec(DataType.double, name) for name in OUTPUTS])
+    # A row that breaks a rule has reasons, and no price.
+    outputs = Schema(
+        [
+            *(ColSpec(DataType.double, name, required=False) for name in OUTPUTS),
+            ColSpec(DataType.string, REASONS, required=False),
+        ]
+    )
     return ModelSignature(Schema([spec(name) for name in params.data.inputs]), outputs)
 
 
-def score(bundle: Path, rows: pl.DataFrame) -> pl.DataFrame:
-    """Asks a logged model for its predictions, with the code that was logged with it.
-
-    A process of its own: in this one ``housing`` is the code of today, which may differ from the
-    code that an older model was logged with.
-
-    Args:
-        bundle: Folder of the logged model.
-        rows: Raw rows, at least one.
-
-    Returns:
-        `prediction`, `lower` and `upper` in dollars, one line a row.
-
-    Raises:
-        ModelError: The bundle cannot be loaded, or cannot predict these rows.
-    """
-    import polars as pl
-
-    with tempfile.TemporaryDirectory(prefix="housing-") as folder:
-        asked, answered = Path(folder) / "rows.parquet", Path(folder) / "answer.parquet"
-        rows.write_parquet(asked)
-        script = str(Path(__file__).with_name("score_worker.py"))
-        # -P keeps the script's folder off the import path: its neighbours are modules too.
-        command = [sys.executable, "-P", script, str(bundle), str(asked), str(answered)]
-        done = _run(command)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ModelError(
-                f"the logged model cannot predict: {last}",
-                "compare the columns of data.columns with the model's signature in MLflow",
-            )
-        return pl.read_parquet(answered)
-
-
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise ModelError(
-            f"the logged model gave no answer within {TIMEOUT} s", "look at the machine's load"
-        ) from error
+def _optional_integers(params: Params) -> list[str]:
+    """Input columns of integers that may be missing: pandas has none, so they arrive as floats."""
+    columns = params.data.columns
+    return [n for n in params.data.inputs if columns[n].type == "int" and columns[n].nullable]
 
 
 def _copy_code(folder: Path) -> Path:
@@ -218,12 +246,14 @@ def _copy_code(folder: Path) -> Path:
     return target
 
 
-def _ready_models(client: MlflowClient, run: Run) -> list[str]:
-    """Ids of the models that were logged whole under a run, oldest first."""
+def _ready_models(client: MlflowClient, run: Run) -> list[Logged]:
+    """The models that were logged whole under a run, with their digests, oldest first."""
     from mlflow.entities import LoggedModelStatus
 
     owner = f"source_run_id = '{run.info.run_id}'"
     found = client.search_logged_models([run.info.experiment_id], owner)
-    whole = [model for model in found if model.status == LoggedModelStatus.READY]
-    whole.sort(key=lambda model: (model.creation_timestamp, model.model_id))
-    return [str(model.model_id) for model in whole]
+    ready = [
+        model for model in found if model.status == LoggedModelStatus.READY and BUNDLE in model.tags
+    ]
+    ready.sort(key=lambda model: (model.creation_timestamp, model.model_id))
+    return [Logged(str(model.model_id), model.tags[BUNDLE]) for model in ready]

@@ -17,6 +17,7 @@ from housing.errors import EvidenceError, TrackingError
 from housing.mlops.tracking import run_content
 from housing.mlops.tracking.bundle import log_model
 from housing.mlops.tracking.connection import connected
+from housing.mlops.tracking.digest import BUNDLE
 from housing.mlops.tracking.logged_rows import SEEN_ROWS, TEST_ROWS, write_rows
 from housing.mlops.tracking.result import (
     DATA,
@@ -129,11 +130,14 @@ def experiment_id(client: MlflowClient, name: str, artifacts: str | None) -> str
 
 
 def runs_of(client: MlflowClient, experiment: str, fingerprint: str) -> list[Run]:
-    """The runs of a result that are not deleted, oldest first."""
-    return sorted(
-        client.search_runs([experiment], f"tags.`{RESULT}` = '{fingerprint}'"),
-        key=lambda run: (run.info.start_time, run.info.run_id),
-    )
+    """The runs of a result that are not deleted, oldest first.
+
+    A complete run without the digest of its model was logged before models had one: nothing proves
+    the code in it, so it does not count, and the result is logged anew.
+    """
+    found = client.search_runs([experiment], f"tags.`{RESULT}` = '{fingerprint}'")
+    counted = [run for run in found if COMPLETE not in run.data.tags or BUNDLE in run.data.tags]
+    return sorted(counted, key=lambda run: (run.info.start_time, run.info.run_id))
 
 
 def _create(client: MlflowClient, settings: Settings, experiment: str, result: Result) -> Run:
@@ -175,11 +179,12 @@ def _log(client: MlflowClient, params: Params, result: Result, run: Run) -> None
         hashes = {name: file_md5(staged / name) for name in (SEEN_ROWS, TEST_ROWS)}
         _stage_files(result, staged)
         client.log_artifacts(run_id, folder)
-    model_id = log_model(client, params, result, run)
+    logged = log_model(client, params, result, run)
     client.log_batch(
         run_id,
         tags=[
-            RunTag(MODEL_ID, model_id),
+            RunTag(MODEL_ID, logged.model_id),
+            RunTag(BUNDLE, logged.digest),
             *(RunTag(f"{ROWS}{name}", md5) for name, md5 in hashes.items()),
         ],
     )

@@ -1,0 +1,293 @@
+"""The logged model in a process of its own: its own code, its own rules, none of our secrets."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from mlflow.pyfunc import scoring_server
+from mlflow.pyfunc.model import PythonModelContext
+
+from housing.domain.config import Params, parse_params
+from housing.domain.scoring import ServedModel, priced
+from housing.errors import EvidenceError, ModelError
+from housing.mlops.tracking.bundle import CODE, read_columns, write_bundle
+from housing.mlops.tracking.digest import MANIFEST, compare, require, seal
+from housing.mlops.tracking.pyfunc_model import HousePrices
+from housing.mlops.tracking.result import read_result
+from housing.mlops.tracking.worker import Worker
+from tests.synthetic import ROOT, Workspace, houses, make_params
+from tests.test_closure import closure, file_of
+
+NOISE = """
+import sys
+print("y" * 1_000_000)
+print("e" * 1_000_000, file=sys.stderr)
+"""
+
+
+def with_rules() -> Params:
+    """A table with a range, a category and an integer that may be missing."""
+    content = make_params().model_dump(mode="json", exclude_none=True)
+    columns = content["data"]["columns"]
+    columns["north"] |= {"min": 32, "max": 43}
+    columns["style"] |= {"categories": ["new", "old"]}
+    columns["floors"] = {"type": "int", "nullable": True, "min": 1}
+    return parse_params(content)
+
+
+def table(rows: int = 600) -> pl.DataFrame:
+    return houses(rows).with_columns(floors=pl.Series(range(rows)) % 3 + 1)
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Path]:
+    """A result, and its model as the pipeline logs it."""
+    workspace = Workspace(tmp_path_factory.mktemp("result"), "", params=with_rules())
+    workspace.make(table(), rounds=5)
+    bundle = tmp_path_factory.mktemp("logged") / "bundle"
+    write_bundle(bundle, workspace.params, read_result(workspace.root), None, None)
+    return workspace, bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(logged: tuple[Workspace, Path]) -> Path:
+    return logged[1]
+
+
+@pytest.fixture(scope="module")
+def worker(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """A model that prints more than a pipe holds."""
+    noisy = changed(bundle, tmp_path_factory.mktemp("noisy"), NOISE)
+    with Worker(noisy) as opened:
+        yield opened
+
+
+def changed(bundle: Path, folder: Path, code: str) -> Path:
+    """A copy of a model whose code does something else first."""
+    copy = folder / "copy"
+    shutil.copytree(bundle, copy)
+    features = copy / "code/housing/domain/features.py"
+    features.write_text(features.read_text() + code)
+    return copy
+
+
+def rows() -> pl.DataFrame:
+    return table(6).drop("price")
+
+
+def test_the_code_of_a_model_is_all_that_it_imports() -> None:
+    wanted = {file_of(name) for name in closure(ROOT / "housing/mlops/tracking/pyfunc_model.py")}
+    assert {f"housing/{name}" for name in CODE} == wanted
+
+
+def test_prices_are_those_that_were_judged(logged: tuple[Workspace, Path], worker: Worker) -> None:
+    workspace, _ = logged
+    predicted = pl.read_parquet(workspace.root / "reports/predictions.parquet")
+    from housing.mlops.tracking.logged_rows import test_rows  # pytest would collect it
+
+    asked = test_rows(workspace.root, workspace.params).select(workspace.params.data.inputs)
+    answer = worker.price(asked)
+    for ours, theirs in (("prediction", "predicted"), ("lower", "lower"), ("upper", "upper")):
+        np.testing.assert_allclose(answer[ours], predicted[theirs])
+    assert answer["reasons"].null_count() == asked.height
+
+
+def test_a_change_of_todays_code_changes_no_price(
+    bundle: Path, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = worker.price(rows())
+    monkeypatch.setattr("housing.domain.features.distance", lambda *_: pl.lit(-1.0))
+    model = ServedModel("run", "1", read_columns(bundle), partial(Worker, bundle))
+    after, _ = priced(rows(), model)
+    np.testing.assert_array_equal(after["prediction"], before["prediction"])
+
+
+def test_a_row_that_breaks_a_rule_has_reasons_and_no_price(worker: Worker) -> None:
+    n = pl.int_range(pl.len())
+    bad = rows().with_columns(
+        north=pl.when(n == 1).then(999.0).when(n == 2).then(None).otherwise("north"),
+        style=pl.when(n == 3).then(pl.lit("tent")).otherwise("style"),
+        floors=pl.when(n == 4).then(-5).otherwise("floors"),
+    )
+    answer = worker.price(bad)
+    assert answer["reasons"].to_list() == [
+        None,
+        "north: above 43",
+        "north: missing",
+        "style: none of new, old",
+        "floors: below 1",
+        None,
+    ]
+    assert answer["prediction"].is_null().to_list() == answer["reasons"].is_not_null().to_list()
+    assert worker.price(bad[1:2])["prediction"].to_list() == [None]
+
+
+def test_an_optional_column_may_be_missing_or_left_out(worker: Worker) -> None:
+    empty = worker.price(rows().with_columns(pl.lit(None, pl.Int64).alias("floors")))
+    without = worker.price(rows().drop("floors"))
+    assert without["prediction"].to_list() == empty["prediction"].to_list()
+    assert without["reasons"].null_count() == 6
+
+
+def test_rows_that_only_the_model_refuses_go_to_quarantine(bundle: Path, worker: Worker) -> None:
+    columns = read_columns(bundle)
+    columns["north"] = columns["north"].model_copy(update={"max": None})
+    north = pl.when(pl.int_range(pl.len()) == 1).then(44.0).otherwise("north")
+    model = ServedModel("run", "1", columns, lambda: lent(worker))
+    prices, scores = priced(rows().with_columns(north=north), model)
+    assert prices["row"].to_list() == [1, 3, 4, 5, 6]
+    assert scores.reasons == {"north: above 43": 1}
+
+
+class Lent:
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+
+    def __enter__(self) -> Worker:
+        return self.worker
+
+    def __exit__(self, *_: object) -> None:
+        """Leaves it open."""
+
+
+lent = Lent
+
+
+def test_no_price_is_null_in_json(bundle: Path) -> None:
+    names = {
+        "model": "xgboost.ubj",
+        "transform": "transform.json",
+        "report": "evaluation_report.json",
+        "columns": "columns.json",
+    }
+    artifacts = {key: str(bundle / "artifacts" / name) for key, name in names.items()}
+    context = PythonModelContext(artifacts, None)  # type: ignore[no-untyped-call] # MLflow's
+    model = HousePrices()
+    model.load_context(context)
+    asked = rows().with_columns(north=pl.Series([99.0, 35, 35, 35, 35, 35])).to_pandas()
+    text = io.StringIO()
+    answer = model.predict(context, asked)
+    scoring_server.predictions_to_json(answer, text)  # type: ignore[no-untyped-call] # MLflow's
+    lines = json.loads(text.getvalue(), parse_constant=pytest.fail)["predictions"]
+    assert lines[0] == {
+        "prediction": None,
+        "lower": None,
+        "upper": None,
+        "reasons": "north: above 43",
+    }
+    assert lines[1]["prediction"] > 0
+    assert isinstance(model.predict(context, asked[1:])["prediction"].dtype, np.dtype)
+    assert model.predict(context, asked[:0]).empty
+    assert isinstance(asked, pd.DataFrame)
+
+
+def test_a_model_sees_its_own_code_and_no_secret(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = ("PGPASSWORD", "MLFLOW_TRACKING_PASSWORD", "AIRFLOW__API_AUTH__JWT_SECRET", "A_KEY")
+    for name in secrets:
+        monkeypatch.setenv(name, "secret")
+    code = "\nimport os\nraise RuntimeError(' '.join(sorted(os.environ)))\n"
+    with Worker(changed(bundle, tmp_path, code)) as opened, pytest.raises(ModelError) as told:
+        opened.price(rows())
+    assert "PATH" in told.value.fact
+    assert not [name for name in secrets if name in told.value.fact]
+
+
+def test_a_model_that_dies_leaves_its_last_words(bundle: Path, tmp_path: Path) -> None:
+    code = "\nimport os, sys\nprint('out of memory', file=sys.stderr, flush=True)\nos._exit(9)\n"
+    with (
+        Worker(changed(bundle, tmp_path, code)) as opened,
+        pytest.raises(ModelError, match="cannot predict: out of memory"),
+    ):
+        opened.price(rows())
+
+
+def test_a_model_that_gives_no_answer_is_given_up(bundle: Path) -> None:
+    with (
+        Worker(bundle, patience=0.05) as opened,
+        pytest.raises(ModelError, match=r"no answer within 0\.05 s"),
+    ):
+        opened.price(rows())
+
+
+def test_a_model_dies_with_whoever_asks(bundle: Path) -> None:
+    code = (
+        "import sys, time\nfrom pathlib import Path\n"
+        "from housing.mlops.tracking.worker import Worker\n"
+        "with Worker(Path(sys.argv[1])) as worker:\n"
+        "    print(worker._process.pid, flush=True)\n    time.sleep(600)\n"
+    )
+    asker = subprocess.Popen([sys.executable, "-c", code, str(bundle)], stdout=subprocess.PIPE)
+    assert asker.stdout is not None
+    pid = int(asker.stdout.readline())
+    asker.send_signal(signal.SIGKILL)
+    asker.communicate()
+    for _ in range(600):
+        if not Path(f"/proc/{pid}").exists():
+            return
+        time.sleep(0.1)
+    pytest.fail("the model's process lives on")
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> tuple[Path, str]:
+    """A small folder with its digest."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "MLmodel").write_text("flavors\n")
+    (tmp_path / "code/a.py").write_text("a = 1\n")
+    return tmp_path, seal(tmp_path)
+
+
+def test_a_model_as_it_was_logged_is_proved(sealed: tuple[Path, str]) -> None:
+    require(*sealed, "it")
+    found, expected = compare(*sealed)
+    assert found == expected
+    assert set(found) == {"MLmodel", "code/a.py", MANIFEST}
+    done = subprocess.run(["sha256sum", "-c", MANIFEST], cwd=sealed[0], check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "said"),
+    [
+        ("code/a.py", "a = 2\n", "code/a.py was changed"),
+        ("code/a.py", None, "code/a.py is missing"),
+        ("code/b.py", "b = 1\n", "code/b.py was added"),
+        (MANIFEST, "", f"{MANIFEST} was changed"),
+        (MANIFEST, None, f"{MANIFEST} is missing"),
+    ],
+)
+def test_a_model_that_was_changed_is_refused(
+    sealed: tuple[Path, str], path: str, text: str | None, said: str
+) -> None:
+    file = sealed[0] / path
+    file.unlink() if text is None else file.write_text(text)
+    with pytest.raises(EvidenceError, match=f"it in MLflow is not .* judged: {said}\n"):
+        require(*sealed, "it")
+
+
+def test_a_list_of_hashes_made_anew_does_not_help(sealed: tuple[Path, str]) -> None:
+    (sealed[0] / "code/a.py").write_text("a = 2\n")
+    seal(sealed[0])
+    with pytest.raises(EvidenceError, match=f"{MANIFEST} was changed"):
+        require(*sealed, "it")
+
+
+def test_a_link_counts_as_a_file(sealed: tuple[Path, str], tmp_path: Path) -> None:
+    (sealed[0] / "code/c").symlink_to(tmp_path)
+    with pytest.raises(EvidenceError, match="code/c was added"):
+        require(*sealed, "it")
