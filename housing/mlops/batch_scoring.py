@@ -25,8 +25,8 @@ INBOX = Path("data/scoring")
 """Folder, below the project, of files that wait for prices."""
 OUTBOX = Path("data/predictions")
 """Folder, below the project, of the prices."""
-_SOURCE = "housing.domain.scoring.source"
-_RUN = "housing.domain.scoring.run_id"
+_SOURCE = "housing.scoring.source"
+_RUN = "housing.scoring.run_id"
 
 
 def outputs(settings: Settings, file: Path, version: str) -> tuple[Path, Path]:
