@@ -209,8 +209,10 @@ def test_older_data_does_not_pass() -> None:
 def test_a_clear_gain_is_sure_and_a_clear_loss_too() -> None:
     better = gate.compare(paired(30_000, 40_000), LIMITS, PLACES, seed=1)
     assert 9000 < better.gain < 11_000
+    assert better.bound is not None
     assert 0 < better.bound < better.gain
     worse = gate.compare(paired(40_000, 30_000), LIMITS, PLACES, seed=1)
+    assert worse.bound is not None
     assert worse.bound < worse.gain < 0
 
 
@@ -238,6 +240,7 @@ def test_a_table_without_a_location_is_compared_by_identity() -> None:
     rows = paired(30_000, 40_000).drop("latitude", "longitude")
     comparison = gate.compare(rows, LIMITS, PLACES, seed=1)
     assert comparison.cells == rows.height
+    assert comparison.bound is not None
     assert comparison.bound > 0
 
 

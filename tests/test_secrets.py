@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import Context
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -54,7 +53,7 @@ def pushed(body: Callable[[], object]) -> str:
     """The message that a task leaves in XCom when its body fails."""
     task = Pushed()
     context: Any = {"ti": task}
-    with pytest.raises(Exception, match=r"."), explained(Context(**context)):
+    with pytest.raises(Exception, match=r"."), explained(context):
         body()
     message: str = task.values[xcom_keys.ERROR]
     return message

@@ -17,7 +17,15 @@ from dvc.lock import LockError
 
 import housing.engine.execution.preload  # noqa: F401 - a parent that imports this module warms its forks
 from housing.engine import graph
-from housing.engine.execution import data_sources, dvc_errors, inputs, locks, reasons, recovery
+from housing.engine.execution import (
+    data_sources,
+    dvc_errors,
+    inputs,
+    leftovers,
+    locks,
+    reasons,
+    recovery,
+)
 from housing.engine.execution.stage_process import Command
 from housing.engine.execution.stage_result import Change, StageRecord, Verdict
 from housing.engine.stage_notes import last_duration, note_duration
@@ -183,6 +191,7 @@ class StageRun:
             return data_sources.save(self._root, stage, options)
         began = time.monotonic()
         before = reasons.hashes(stage)
+        leftovers.remove(stage)
         if not self._force and not stage.changed():
             self._record = self._tell(stage, (), before, began)
             return None
