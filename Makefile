@@ -3,6 +3,7 @@
 .PHONY: help run test up down lint format secrets stack stack-deliver stack-test stack-down clean
 
 UV := scripts/uv
+PYTHONS := $(shell sed -n 's/^requires-python = "\([^"]*\)".*/\1/p' pyproject.toml)
 export UV_ENV_FILE := local.env
 export UV_FROZEN := 1
 
@@ -11,7 +12,11 @@ run up down: export AIRFLOW_HOME := $(CURDIR)/.airflow
 
 # Compiled once here: a stage's imports take two to three times as long without.
 .venv/synced: uv.lock pyproject.toml
-	@UV_COMPILE_BYTECODE=1 $(UV) sync
+	@UV_COMPILE_BYTECODE=1 $(UV) sync || { \
+	  $(UV) python find "$(PYTHONS)" >/dev/null 2>&1 && exit 1; \
+	  echo "error: this machine has no Python $(PYTHONS)" >&2; \
+	  echo "  next: install one (Debian 12: apt-get install python3.11)," >&2; \
+	  echo "  or let uv fetch one: UV_PYTHON_DOWNLOADS=automatic make $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(UV) run python -m compileall -q housing dags stages
 	@touch $@
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from housing import stage
 from housing.domain.config import Params
-from housing.domain.data.account import account
+from housing.domain.data.account import REPORT, account
 from housing.domain.data.ingest import Outputs, ingest
 
 OUTPUTS = Outputs(
     table=Path("data/interim/houses.parquet"),
     quarantine=Path("data/interim/quarantine.parquet"),
-    report=Path("reports/data_quality.json"),
+    report=REPORT,
     rejected=Path(".housing/rejected_rows.csv"),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +17,7 @@ from housing.domain.scoring import Scores
 from housing.errors import ConfigError, RegistryError
 from housing.mlops import registry
 from housing.mlops.batch_scoring import INBOX, OUTBOX, outputs, predict, track, waiting
+from housing.mlops.registry import environment
 from housing.mlops.registry.download import holder, serving
 from housing.mlops.tracking.connection import connected
 from tests.synthetic import Workspace, houses, make_params, under_model
@@ -46,6 +48,27 @@ def test_nothing_can_be_priced_before_there_is_a_champion(workspace: Workspace) 
     registry.set_champion(workspace.settings, workspace.params, "1", "me", "first")
     version, files = waiting(workspace.settings, workspace.params, "champion")
     assert (version, files) == ("1", ())
+
+
+def test_the_champion_tells_what_it_was_made_with(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOUSING_ROOT", str(workspace.root))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", workspace.settings.store)
+
+    def finding() -> dict[str, str]:
+        done = CliRunner().invoke(app, ["doctor", "--json"], catch_exceptions=False)
+        (found,) = (one for one in json.loads(done.stdout) if one["name"] == "versions")
+        return dict(found)
+
+    assert finding()["detail"] == "version 1 (champion) was made with those here"
+    here = version("xgboost")
+    monkeypatch.setattr(
+        environment, "version", lambda name: "0.1" if name == "xgboost" else version(name)
+    )
+    told = finding()
+    assert told["state"] == "warning"
+    assert told["detail"] == f"version 1 (champion) was made with xgboost {here}, here 0.1"
 
 
 def test_a_waiting_file_is_priced_once_and_tracked_once(workspace: Workspace) -> None:

@@ -37,6 +37,7 @@ def summary(**changes: object) -> dict[str, Any]:
         "failures": {},
         "verdict": None,
         "promotion": None,
+        "data": ["2 rows in 1 file(s): 1 kept, 1 quarantined, 0 duplicates"],
     }
     return {**plain, **changes}
 
@@ -62,6 +63,7 @@ def test_a_promotion_shows_the_model_and_its_version() -> None:
     assert done.exit_code == 0
     assert "housing-price version 4 is staging" in text
     assert "RMSE $41,000" in text
+    assert "1 kept, 1 quarantined" in text
     assert "between $39,000 and $43,000 at 95%" in text
     assert "dep data/landing" in text
 
@@ -124,6 +126,19 @@ def test_doctor_finds_nothing_wrong_with_a_good_setup() -> None:
         "MLflow",
         "Airflow",
     }
+
+
+def test_doctor_tells_what_is_no_delivery(project: Path) -> None:
+    landing = project / "data" / "landing"
+    (landing / "x.csv").mkdir()
+    (landing / "y.xlsx").touch()
+    found = findings(exit_code=0)["deliveries"]
+    assert found["state"] == "warning"
+    assert found["detail"].startswith("1 file(s)")
+    assert found["detail"].endswith("left out: x.csv/, y.xlsx")
+    (landing / "z.csv").symlink_to("nowhere")
+    found = findings(exit_code=1)["deliveries"]
+    assert "z.csv is a link that leads nowhere" in found["detail"]
 
 
 def test_doctor_names_each_fault_and_what_to_do(

@@ -57,25 +57,55 @@ def test_all_faults_are_reported_together(content: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("candidates", ["forest"], "candidates names 'forest', which train does not define"),
+        ("candidates", ["forest"], "candidates: names 'forest', which train does not define"),
         ("train.xgb%", {}, "'xgb%' is no name for a candidate: use letters, digits, _, - and ."),
         ("train.a b", {}, "'a b' is no name for a candidate"),
         ("train.a/b", {}, "'a/b' is no name for a candidate"),
         ("train.-h", {}, "'-h' is no name for a candidate"),
-        ("split.test", 0.9, "leave no row for training"),
-        ("data.identity", ["Nowhere"], "identity names no column: Nowhere"),
-        ("data.identity", ["target"], "the target cannot be part of a row's identity"),
-        ("data.columns.MedInc.role", "target", "exactly one column has the role target, not 2"),
-        ("data.columns.Latitude.role", "feature", "come as a pair"),
-        ("data.columns.MedInc.min", 21, "min 21.0 is above max 20.0"),
-        ("data.columns.MedInc.categories", ["a"], "categories are for strings"),
-        ("data.columns.MedInc.scale", 2, "scale is for the target only"),
-        ("data.columns.target.nullable", True, "the target cannot be nullable"),
-        ("data.columns.MedInc.type", "string", "min and max are for numbers"),
-        ("data.columns.row", {"type": "int"}, "names that the pipeline's own columns have: row"),
-        ("data.columns._id", {"type": "int"}, "names that the pipeline's own columns have: _id"),
-        ("features.ratios.x", ["MedInc", "Missing"], "which is no numeric input column"),
-        ("features.places.moon", [91.0, 0.0], "less than or equal to 90"),
+        ("candidates", ["linear", "linear"], "candidates: names 'linear' twice"),
+        ("seed", 2**31, "seed: Input should be less than 2147483648"),
+        ("split.test", 0.9, "split.test: 0.9 and split.validation, 0.16, leave no row"),
+        ("data.identity", ["Nowhere"], "data.identity: names no column: Nowhere"),
+        ("data.identity", ["target"], "data.identity: the target, target, cannot be part"),
+        ("data.identity", ["Latitude", "Latitude"], "data.identity: names 'Latitude' twice"),
+        (
+            "data.columns.MedInc.role",
+            "target",
+            r"data.columns: exactly one column has the role target, not 2 \(MedInc, target\)",
+        ),
+        ("data.columns.Latitude.role", "feature", "data.columns: latitude and longitude come as a"),
+        ("data.columns.MedInc.min", 21, "data.columns.MedInc.min: 21 is above max, 20"),
+        ("data.columns.MedInc.min", "21", "data.columns.MedInc.min: 21 is above max, 20"),
+        ("data.columns.MedInc.max", float("inf"), "data.columns.MedInc.max: .* finite number"),
+        ("data.columns.MedInc.categories", ["a"], "data.columns.MedInc.categories: are for str"),
+        ("data.columns.MedInc.scale", 2, "data.columns.MedInc.scale: is for the target only"),
+        ("data.columns.target.nullable", True, "data.columns.target.nullable: the target cannot"),
+        ("data.columns.target.min", 0, "data.columns.target.min: 0 lets prices of 0 by"),
+        ("data.columns.MedInc.type", "string", "data.columns.MedInc.min: is for numbers"),
+        ("data.columns.row", {"type": "int"}, "data.columns.row: the name 'row' is taken"),
+        ("data.columns._id", {"type": "int"}, "data.columns._id: the name '_id' is taken"),
+        ("data.columns.predicted", {"type": "int"}, "data.columns.predicted: .* is taken"),
+        ("data.columns.km_to_san_jose", {"type": "int"}, "features.places.san_jose: .* twice"),
+        ("data.columns.rotated_30_x", {"type": "int"}, "features.rotations: .* is taken twice"),
+        (
+            "features.ratios.MedInc",
+            ["AveRooms", "AveOccup"],
+            "features.ratios.MedInc: the name 'MedInc' is taken twice, also by data.columns.MedInc",
+        ),
+        ("features.ratios._row", ["AveRooms", "AveOccup"], "features.ratios._row: .* is taken"),
+        ("features.rotations", [30, 30.0], "features.rotations: .* 'rotated_30_x' is taken twice"),
+        ("features.ratios.x", ["MedInc", "Missing"], "features.ratios.x: 'Missing' is no numeric"),
+        ("features.ratios.x", ["MedInc", "target"], "features.ratios.x: 'target' is no numeric"),
+        ("features.places.moon", [91.0, 0.0], "features.places.moon.0: .* equal to 90"),
+        ("data.csv", {"separator": ";;"}, "data.csv.separator: must be one sign of ASCII"),
+        ("data.csv", {"encoding": "latin-x"}, "data.csv.encoding: Python knows no text encoding"),
+        ("data.csv", {"encoding": "hex"}, "data.csv.encoding: Python knows no text encoding"),
+        ("gate.max_rmse", float("inf"), "gate.max_rmse: Input should be a finite number, got inf"),
+        ("registry.model", "housing/price:1", "registry.model: MLflow takes no name with / or :"),
+        ("registry.staging", "v1", "registry.staging: MLflow keeps 'v1' for itself"),
+        ("registry.champion", "Latest", "registry.champion: MLflow keeps 'Latest' for itself"),
+        ("registry.staging", "a b", "registry.staging: an alias has letters, digits, _ and -"),
+        ("registry.staging", "champion", "registry.staging: 'champion' is the alias of registry."),
     ],
 )
 def test_each_fault_is_named(
@@ -90,10 +120,62 @@ def test_each_fault_is_named(
         parse_params(content)
 
 
+def test_faults_of_all_kinds_come_together(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    for right, wrong in (
+        ("seed: 7", "seed: -1"),
+        ("MedInc: { type: float, min: 0, max: 20", "MedInc: { type: flaot, min: 30, max: 20"),
+        ("identity: [Latitude, Longitude]", "identity: [Nowhere]"),
+        ("test: 0.20", "test: 0.9"),
+        ("[linear, xgboost]", "[linear, linear, forest]"),
+        ("max_rmse: 50000", "max_rmse: .inf"),
+        ("  min_r2: 0.75", "  min_r2: 0.75\n  golden_rows: 40"),
+        ("staging: staging", "staging: champion"),
+    ):
+        assert right in text
+        text = text.replace(right, wrong, 1)
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_params(path)
+    keys = [line.split(": ")[0] for line in caught.value.fact.splitlines()[1:]]
+    assert sorted(keys) == [
+        "  - candidates",
+        "  - candidates",
+        "  - data.columns.MedInc.min",
+        "  - data.columns.MedInc.type",
+        "  - data.identity",
+        "  - gate.golden_rows",
+        "  - gate.max_rmse",
+        "  - registry.staging",
+        "  - seed",
+        "  - split.test",
+    ]
+    assert caught.value.__suppress_context__, "Airflow shows the message, not the validator's"
+
+
+@pytest.mark.parametrize("broken", [None, 3, [], "x", {"data": {"columns": [1], "identity": 3}}])
+def test_no_content_breaks_the_rules(broken: object) -> None:
+    with pytest.raises(ConfigError, match="fault"):
+        parse_params(broken)
+
+
+@pytest.mark.parametrize("key", ["data", "split", "features", "candidates", "train", "registry"])
+@pytest.mark.parametrize("value", [None, 3, "x", [None, 3], {"a": None, 3: [{}]}])
+def test_a_section_of_another_shape_is_told(
+    content: dict[str, Any], key: str, value: object
+) -> None:
+    content[key] = value
+    with pytest.raises(ConfigError, match=rf"- {key}"):
+        parse_params(content)
+
+
 def test_places_need_a_location(content: dict[str, Any]) -> None:
     for column in ("Latitude", "Longitude"):
         content["data"]["columns"][column]["role"] = "feature"
-    with pytest.raises(ConfigError, match="need a latitude and a longitude"):
+    with pytest.raises(
+        ConfigError, match=r"features\.places: need a column with the role latitude"
+    ):
         parse_params(content)
 
 
@@ -108,6 +190,24 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
     path.write_text("seed: [", encoding="utf-8")
     with pytest.raises(ConfigError, match="is not YAML"):
         load_params(path)
+
+
+def test_a_file_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"seed: 7\nname: caf\xe9\n")
+    with pytest.raises(ConfigError, match="is not UTF-8 text: line 2 has the byte 0xe9"):
+        load_params(path)
+
+
+def test_a_key_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8") + "seed: 8\n"
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace("  test: 0.20\n", "  test: 0.20\n  test: 0.30\n"))
+    with pytest.raises(ConfigError) as caught:
+        load_params(path)
+    assert "2 fault(s)" in caught.value.fact
+    assert "split.test: is there twice, again on line" in caught.value.fact
+    assert "seed: is there twice, again on line" in caught.value.fact
 
 
 def test_names_that_mlflow_could_not_tell_apart_are_refused(content: dict[str, Any]) -> None:

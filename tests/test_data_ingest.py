@@ -22,7 +22,7 @@ COLUMNS = {
     "area": {"type": "float", "min": 10, "nullable": True},
     "kind": {"type": "string", "categories": ["flat", "house"]},
     "street": {"type": "string", "nullable": True},
-    "rent": {"type": "float", "role": "target", "min": 0, "scale": 12},
+    "rent": {"type": "float", "role": "target", "min": 1, "scale": 12},
 }
 HEADER = "rooms,area,kind,street,rent\n"
 GOOD = "3,80.5,flat,Main,1000\n"

@@ -232,6 +232,28 @@ def test_errors_are_told_apart(
     assert not list((root / ".dvc/tmp/housing/runs").glob("*"))
 
 
+def test_what_cannot_be_hashed_is_told_before_dvc_opens_it(root: Path) -> None:
+    stage(root, "{cmd: ls many > s.txt, deps: [many], outs: [s.txt]}")
+    many = root / "many"
+    many.mkdir()
+    (many / "a.csv").write_text("1")
+    os.mkfifo(many / "pipe.partial")
+    (root / ".dvcignore").write_text("*.partial\n")
+    assert stage_run.reproduce(root, "s").verdict == "ran"
+    (many / "link.csv").symlink_to("nowhere")
+    os.mkfifo(many / "pipe.csv")
+    Path(os.fsdecode(os.fsencode(many) + b"/\xff.csv")).touch()
+    with pytest.raises(StageFailedError) as caught:
+        stage_run.reproduce(root, "s")
+    for fault in (
+        "many/link.csv is a link that leads nowhere",
+        "many/pipe.csv is neither a file nor a folder",
+        r"many/\udcff.csv has a name that is not UTF-8",
+    ):
+        assert fault in caught.value.fact
+    assert "partial" not in caught.value.fact
+
+
 def test_an_unknown_stage_is_no_stage(root: Path) -> None:
     with pytest.raises(GraphError, match="did you mean copy"):
         stage_run.reproduce(root, "coppy")

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from housing.cli.home import CONNECTION
 from housing.domain.config import load_params
-from housing.errors import HousingError, fit_to_show
+from housing.errors import HousingError, TrackingError, fit_to_show
 from housing.settings import WEB, Settings, load_settings
 
 State = Literal["ok", "warning", "fault"]
@@ -67,6 +67,7 @@ def _findings() -> Iterator[Finding]:
         ("dvc.yaml", _graph),
         ("deliveries", _deliveries),
         ("MLflow", _mlflow),
+        ("versions", _versions),
         ("Airflow", _airflow),
         ("disk", _disk),
         ("git", _git),
@@ -95,12 +96,46 @@ def _graph(settings: Settings) -> Finding:
 
 
 def _deliveries(settings: Settings) -> Finding:
-    landing = settings.root / load_params(settings.root / "params.yaml").data.landing
-    files = [p for p in landing.glob("*") if p.suffix.lower() in {".csv", ".parquet"}]
-    if not files:
-        hint = "housing deliver FILE"
-        return Finding("deliveries", "fault", f"no CSV or Parquet file in {landing}", hint)
-    return Finding("deliveries", "ok", f"{len(files)} file(s) in {landing}")
+    from housing.domain.data.landing import list_landing
+
+    folder = settings.root / load_params(settings.root / "params.yaml").data.landing
+    landing = list_landing(folder)
+    found = f"{len(landing.files)} file(s) in {folder}"
+    left_out = [name for name in landing.ignored if not name.startswith(".")]
+    if left_out:
+        return Finding(
+            "deliveries",
+            "warning",
+            f"{found}; left out: {', '.join(left_out)}",
+            "only *.csv and *.parquet files are deliveries",
+        )
+    return Finding("deliveries", "ok", found)
+
+
+def _versions(settings: Settings) -> Finding:
+    params = load_params(settings.root / "params.yaml")
+    alias = params.registry.champion
+    file = settings.store.removeprefix("sqlite:///")
+    if file != settings.store and not Path(file).exists():  # MLflow would make one
+        return Finding("versions", "ok", "nothing is tracked yet")
+    from housing.mlops.registry.environment import differences, made_with
+
+    try:
+        made = made_with(settings, params, alias)
+    except TrackingError as error:
+        return Finding("versions", "warning", f"not compared: {error.fact}", error.hint)
+    if made is None:
+        return Finding("versions", "ok", f"no version of {params.registry.model} is {alias}")
+    number, versions = made
+    differ = [f"{name} {then}, here {here}" for name, (then, here) in differences(versions).items()]
+    if differ:
+        return Finding(
+            "versions",
+            "warning",
+            f"version {number} ({alias}) was made with {'; '.join(differ)}",
+            "scripts/uv sync, or dvc repro and a promotion with the versions here",
+        )
+    return Finding("versions", "ok", f"version {number} ({alias}) was made with those here")
 
 
 def _mlflow(settings: Settings) -> Finding:

@@ -85,6 +85,8 @@ def show(outcome: Outcome, console: Console) -> None:
     facts.add_column(overflow="fold")
     if outcome.report:
         facts.add_row("model", Text(_model(outcome.report)))
+    for sentence in summary["data"]:
+        facts.add_row("data", Text(sentence))
     facts.add_row("gate", Text(_gate(summary)))
     if outcome.version:
         registered = f"{outcome.model} version {outcome.version} is {outcome.alias}"

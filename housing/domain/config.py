@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from housing.domain.config_rules import conflicts
 from housing.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -17,24 +19,14 @@ OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Coordinates = tuple[
     Annotated[float, Field(ge=-90, le=90)], Annotated[float, Field(ge=-180, le=180)]
 ]
-QUARANTINE_COLUMNS = ("file", "row", "reasons")
-"""Columns that stand beside a bad row's values: no column of a table can have these names."""
-
-
-_LONGEST_NAME = 250
 _CANDIDATE = re.compile(r"\w[\w.-]*")
 
 # Every task process reads params.yaml: libyaml takes 1 ms for it, Python 10 ms.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Up to the next key, which git's mark of a conflict may stand before; one inside stays inside.
 _REGISTRY = re.compile(
     r"^registry:.*?(?=^(?:<{7}[^\n]*\n)?[\w\"'][^\n]*:|\Z)", re.MULTILINE | re.DOTALL
 )
-
-
-def plain_name(name: str) -> str:
-    """A name as MLflow takes it for a metric or a parameter: short, and without other signs."""
-    return re.sub(r"[^\w\-. :]", "_", name)[:_LONGEST_NAME]
 
 
 def _candidate_name(name: str) -> str:
@@ -54,6 +46,12 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
+class Section(Frozen):
+    """Base of every part of ``params.yaml``: no number in it is infinite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
 class Role(StrEnum):
     """What a column is to the model."""
 
@@ -63,7 +61,7 @@ class Role(StrEnum):
     TARGET = "target"
 
 
-class Column(Frozen):
+class Column(Section):
     """One column of a delivery."""
 
     type: Literal["float", "int", "string"]
@@ -71,29 +69,12 @@ class Column(Frozen):
     min: float | None = None
     max: float | None = None
     nullable: bool = False
-    categories: tuple[str, ...] | None = None
+    categories: tuple[str, ...] | None = Field(default=None, min_length=1)
     scale: float = Field(default=1.0, gt=0, description="dollars per unit, for the target")
     description: str = ""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.type == "string":
-            if self.min is not None or self.max is not None:
-                raise ValueError("min and max are for numbers, categories for strings")
-            if self.role is not Role.FEATURE:
-                raise ValueError(f"the role {self.role.value} needs a number")
-        elif self.categories is not None:
-            raise ValueError("categories are for strings, min and max for numbers")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}")
-        if self.role is Role.TARGET and self.nullable:
-            raise ValueError("the target cannot be nullable")
-        if self.role is not Role.TARGET and self.scale != 1.0:
-            raise ValueError("scale is for the target only")
-        return self
 
-
-class CsvParams(Frozen):
+class CsvParams(Section):
     """How CSV files are written; the defaults are what most programs write.
 
     Attributes:
@@ -109,41 +90,13 @@ class CsvParams(Frozen):
     nulls: tuple[str, ...] = ()
 
 
-class DataParams(Frozen):
+class DataParams(Section):
     """Where deliveries arrive and what their columns are."""
 
     landing: Path
     csv: CsvParams = Field(default_factory=CsvParams)
     columns: dict[str, Column]
     identity: tuple[str, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        roles = [column.role for column in self.columns.values()]
-        if roles.count(Role.TARGET) != 1:
-            raise ValueError(
-                f"exactly one column has the role target, not {roles.count(Role.TARGET)}"
-            )
-        located = roles.count(Role.LATITUDE), roles.count(Role.LONGITUDE)
-        if located not in {(0, 0), (1, 1)}:
-            raise ValueError(
-                "latitude and longitude come as a pair, one column each, or not at all"
-            )
-        unknown = [name for name in self.identity if name not in self.columns]
-        if unknown:
-            raise ValueError(f"identity names no column: {', '.join(unknown)}")
-        taken = [
-            name for name in self.columns if name.startswith("_") or name in QUARANTINE_COLUMNS
-        ]
-        if taken:
-            raise ValueError(f"names that the pipeline's own columns have: {', '.join(taken)}")
-        plain = {name: plain_name(name) for name in self.columns}
-        alike = [name for name in plain if [*plain.values()].count(plain[name]) > 1]
-        if alike:
-            raise ValueError(f"names that differ in signs only: {', '.join(alike)}")
-        if self.target in self.identity:
-            raise ValueError("the target cannot be part of a row's identity")
-        return self
 
     @property
     def target(self) -> str:
@@ -164,26 +117,20 @@ class DataParams(Frozen):
         return names[Role.LATITUDE], names[Role.LONGITUDE]
 
 
-class IngestParams(Frozen):
+class IngestParams(Section):
     """When a delivery is too bad to use."""
 
     max_bad_fraction: Fraction
 
 
-class SplitParams(Frozen):
+class SplitParams(Section):
     """Shares of rows that are held out."""
 
     validation: OpenFraction
     test: OpenFraction
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.validation + self.test >= 1:
-            raise ValueError("validation and test together leave no row for training")
-        return self
 
-
-class FeatureParams(Frozen):
+class FeatureParams(Section):
     """Features that are made from the columns."""
 
     ratios: dict[str, tuple[str, str]] = Field(default_factory=dict)
@@ -192,7 +139,7 @@ class FeatureParams(Frozen):
     max_categories: int = Field(default=30, ge=1)
 
 
-class CandidateParams(Frozen):
+class CandidateParams(Section):
     """Settings of one candidate, under XGBoost's own names."""
 
     booster: Literal["gbtree", "gblinear"]
@@ -207,7 +154,7 @@ class CandidateParams(Frozen):
     reg_alpha: float = Field(default=0, ge=0)
 
 
-class EvaluateParams(Frozen):
+class EvaluateParams(Section):
     """How sure the report wants to be."""
 
     confidence: OpenFraction
@@ -215,7 +162,7 @@ class EvaluateParams(Frozen):
     coverage: OpenFraction
 
 
-class GateParams(Frozen):
+class GateParams(Section):
     """Limits that a model must keep to be promoted."""
 
     min_r2: float = Field(le=1)
@@ -231,7 +178,7 @@ class GateParams(Frozen):
     min_slice_rows: int = Field(default=100, ge=1)
 
 
-class RegistryParams(Frozen):
+class RegistryParams(Section):
     """Names in MLflow's model registry."""
 
     model: str = Field(min_length=1)
@@ -240,7 +187,7 @@ class RegistryParams(Frozen):
     auto_champion: bool = False
 
 
-class Registered(Frozen):
+class Registered(Section):
     """The part of ``params.yaml`` that rollback, champion and scoring need: no more than names."""
 
     registry: RegistryParams
@@ -249,7 +196,7 @@ class Registered(Frozen):
 class Params(Registered):
     """All of ``params.yaml``."""
 
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**31)
     data: DataParams
     ingest: IngestParams
     split: SplitParams
@@ -258,26 +205,6 @@ class Params(Registered):
     train: dict[CandidateName, CandidateParams]
     evaluate: EvaluateParams
     gate: GateParams
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        faults = [
-            f"candidates names {name!r}, which train does not define"
-            for name in self.candidates
-            if name not in self.train
-        ]
-        numbers = {name for name in self.data.inputs if self.data.columns[name].type != "string"}
-        faults += [
-            f"features.ratios.{ratio} names {column!r}, which is no numeric input column"
-            for ratio, columns in self.features.ratios.items()
-            for column in columns
-            if column not in numbers
-        ]
-        if self.data.location is None and (self.features.places or self.features.rotations):
-            faults.append("features.places and features.rotations need a latitude and a longitude")
-        if faults:
-            raise ValueError("; ".join(faults))
-        return self
 
 
 def parse_params(content: object, source: str = "params.yaml") -> Params:
@@ -290,11 +217,7 @@ def parse_params(content: object, source: str = "params.yaml") -> Params:
     Raises:
         ConfigError: The content has faults; all of them are reported.
     """
-    try:
-        return Params.model_validate(content)
-    except ValidationError as error:
-        # Its own text says the same in more words, and the UI shows the first cause on top.
-        raise ConfigError.of_faults(source, _faults(error)) from None
+    return _parse(content, source, [])
 
 
 def load_params(path: Path) -> Params:
@@ -306,7 +229,8 @@ def load_params(path: Path) -> Params:
     Raises:
         ConfigError: The file is missing, is no YAML, or has faults; all of them are reported.
     """
-    return parse_params(_parsed(path, _text(path)), str(path))
+    content, repeated = _parsed(path, _text(path))
+    return _parse(content, str(path), repeated)
 
 
 def load_registered(path: Path) -> Registered:
@@ -323,12 +247,12 @@ def load_registered(path: Path) -> Registered:
     """
     text = _text(path)
     try:
-        content = _parsed(path, text)
+        content, _ = _parsed(path, text)
     except ConfigError:
         block = _REGISTRY.search(text)
         if not block:
             raise
-        content = _parsed(path, block[0])
+        content, _ = _parsed(path, block[0])
     section = {"registry": content["registry"]} if _has_registry(content) else {}
     try:
         return Registered.model_validate(section)
@@ -360,22 +284,66 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist", "git checkout -- params.yaml") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{path} is not UTF-8 text: line {line} has the byte {error.object[error.start]:#04x}",
+            f"save {path} as UTF-8",
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error}", f"ls -l {path}") from error
 
 
-def _parsed(path: Path, text: str) -> Any:  # noqa: ANN401  # whatever the YAML holds
+def _parsed(path: Path, text: str) -> tuple[Any, list[str]]:
     try:
-        return yaml.load(text, Loader=_LOADER)  # noqa: S506  # both are safe
-    except yaml.YAMLError as error:
+        return _read(text)
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path} is not YAML: {error}", f"edit {path}") from error
+
+
+def _parse(content: object, source: str, faults: list[str]) -> Params:
+    broken, params = [], None
+    try:
+        params = Params.model_validate(content)
+    except ValidationError as error:
+        broken = _faults(error)
+    faults = [*faults, *broken, *conflicts(content)]
+    if params is None or faults:
+        # Airflow shows an error with all its causes: the validator's own words come in no order.
+        raise ConfigError.of_faults(source, faults) from None
+    return params
+
+
+def _read(text: str) -> tuple[object, list[str]]:
+    """The content of a YAML text, and a fault for each key that a mapping has twice."""
+    loader = _LOADER(text)
+    try:
+        node = loader.get_single_node()
+        content = None if node is None else loader.construct_document(node)
+        return content, list(_repeated(node, ""))
+    finally:
+        loader.dispose()
+
+
+def _repeated(node: yaml.Node | None, parent: str) -> Iterator[str]:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen = set()
+    for key, value in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            name = f"{parent}{key.value}"
+            if key.value in seen:
+                yield f"{name}: is there twice, again on line {key.start_mark.line + 1}"
+            seen.add(key.value)
+            yield from _repeated(value, f"{name}.")
 
 
 def _faults(error: ValidationError) -> list[str]:
     faults = []
     for fault in error.errors():
         key = ".".join(str(part) for part in fault["loc"]) or "(top level)"
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] in {"missing", "value_error", "extra_forbidden"}:
-            faults.append(f"{key}: {message}")
+        if fault["type"] in {"missing", "extra_forbidden"}:
+            faults.append(f"{key}: {fault['msg']}")
         else:
-            faults.append(f"{key}: {message}, got {fault['input']!r}")
+            faults.append(f"{key}: {fault['msg']}, got {fault['input']!r}")
     return faults

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from housing.domain.config import Params, Registered, plain_name
+from housing.domain.config import Params, Registered
+from housing.domain.config_rules import plain_name
 from housing.domain.data.landing import can_be_delivered
 from housing.domain.drift import drift
 from housing.domain.refusals import refused

@@ -93,12 +93,16 @@ class SummarizingOperator(BaseOperator):
 
     def summarize(self, context: Context) -> Summary:
         """Sums the run up and writes it below the project's folder."""
+        from housing.domain.data.account import read_account
         from housing.orchestration.run_summary import (  # 4 ms of each parse of a DAG file
             StageLine,
             Summary,
         )
 
         ti, states = context["ti"], _states(context["ti"])
+        failures = _failures(ti, states)
+        overrides = Steering.of(context["params"]).overrides
+        workspace = Workspace.of(Path(self.root), (ti.dag_id, ti.run_id), overrides)
         summary = Summary(
             dag_id=ti.dag_id,
             run_id=ti.run_id,
@@ -107,10 +111,12 @@ class SummarizingOperator(BaseOperator):
                 StageLine.of(stage, states[task_id], _pull(ti, task_id, BaseXCom.XCOM_RETURN_KEY))
                 for task_id, stage in self.stages.items()
             ),
-            failures=_failures(ti, states),
+            failures=failures,
             verdict=_pull(ti, self.validate, xcom_keys.VERDICT),
             promotion=_pull(ti, self.promote, BaseXCom.XCOM_RETURN_KEY),
-            overrides=Steering.of(context["params"]).overrides,
+            overrides=overrides,
+            # After a failure the report in the workspace may be that of an older run.
+            data=() if failures else read_account(workspace.root),
         )
         path = Path(self.root) / RUNS / f"{summary.run_id}.json"
         write_whole(path, json.dumps(summary.to_dict(), indent=2) + "\n")

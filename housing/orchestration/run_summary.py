@@ -60,6 +60,7 @@ class Summary:
         verdict: The gate's verdict, or None where there was nothing to judge.
         promotion: The promotion, or None where there was none.
         overrides: The run's parameter overrides.
+        data: What became of the deliveries, in sentences.
     """
 
     dag_id: str
@@ -70,6 +71,7 @@ class Summary:
     verdict: Mapping[str, Any] | None
     promotion: Mapping[str, Any] | None
     overrides: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -91,6 +93,7 @@ class Summary:
             **asdict(self),
             "stages": [asdict(line) | {"reasons": list(line.reasons)} for line in self.stages],
             "overrides": list(self.overrides),
+            "data": list(self.data),
         }
 
     def lines(self) -> list[str]:
@@ -104,6 +107,7 @@ class Summary:
                 for line in self.stages
             ),
             *(f"  {task} failed: {message}" for task, message in self.failures.items()),
+            *(f"  data: {sentence}" for sentence in self.data),
             f"  gate: {self._gate()}",
         ]
 

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+REPORT = Path("reports/data_quality.json")
 _SHOWN = 5
+
+
+def read_account(root: Path) -> tuple[str, ...]:
+    """The account of the last data quality report below a folder; nothing where there is none."""
+    try:
+        return tuple(account(json.loads((root / REPORT).read_text(encoding="utf-8"))))
+    except FileNotFoundError:
+        return ()
 
 
 def account(report: Mapping[str, Any]) -> Iterator[str]:

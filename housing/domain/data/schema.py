@@ -9,7 +9,8 @@ from typing import Any, cast
 import dataframely as dy
 import polars as pl
 
-from housing.domain.config import QUARANTINE_COLUMNS, Column, CsvParams, Role
+from housing.domain.config import Column, CsvParams, Role
+from housing.domain.config_rules import QUARANTINE_COLUMNS
 
 FILE, ROW, REASONS = QUARANTINE_COLUMNS
 _WRONG_TYPE = {"float": "not a number", "int": "not a whole number", "string": "not text"}
@@ -112,6 +113,8 @@ def _build(columns: Mapping[str, Column]) -> type[dy.Schema]:
 
 def _column(name: str, column: Column) -> dy.Column:
     bounds: dict[str, Any] = {"min": column.min, "max": column.max}
+    if column.role is Role.TARGET and column.min is None:
+        bounds["min_exclusive"] = 0  # mape divides by the price
     if column.type == "float":
         return dy.Float64(alias=name, nullable=column.nullable, **bounds)
     if column.type == "int":
@@ -137,6 +140,8 @@ def _reasons(column: Column) -> dict[str, str]:
         reasons["nullability"] = "missing"
     if column.min is not None:
         reasons["min"] = f"below {column.min:.15g}"
+    elif column.role is Role.TARGET:
+        reasons["min_exclusive"] = "not above 0"
     if column.max is not None:
         reasons["max"] = f"above {column.max:.15g}"
     if column.type == "float":

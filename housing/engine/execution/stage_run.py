@@ -26,6 +26,7 @@ from housing.engine.execution import (
     reasons,
     recovery,
 )
+from housing.engine.execution.oddities import require_readable
 from housing.engine.execution.stage_process import Command
 from housing.engine.execution.stage_result import Change, StageRecord, Verdict
 from housing.engine.stage_notes import last_duration, note_duration
@@ -100,6 +101,7 @@ class StageRun:
             locks.open_repo(self._root, self._lose_patience, self._command.token) as repo,
         ):
             self._command.heal(Path(repo.stage_cache.cache_dir))
+            require_readable(repo, self._name, node.deps)
             try:
                 self._run_on_steady_inputs(repo)
             except DvcException as error:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from housing.domain import gate
-from housing.domain.config import Params, plain_name
+from housing.domain.config import Params
+from housing.domain.config_rules import plain_name
 from housing.domain.split import row_ids
 from housing.errors import RegistryError
 from housing.mlops.registry.run_artifacts import Record

@@ -15,7 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from housing.domain.config import Column, Params, plain_name
+from housing.domain.config import Column, Params
+from housing.domain.config_rules import plain_name
 from housing.errors import ModelError
 from housing.mlops.tracking.digest import BUNDLE, seal
 from housing.mlops.tracking.logged_rows import test_rows
@@ -31,6 +32,7 @@ CODE = (
     "__init__.py",
     "domain/__init__.py",
     "domain/config.py",
+    "domain/config_rules.py",
     "domain/data/__init__.py",
     "domain/data/schema.py",
     "domain/features.py",

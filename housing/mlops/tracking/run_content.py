@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from housing.domain.config import Params, plain_name
+from housing.domain.config import Params
+from housing.domain.config_rules import plain_name
 from housing.engine.execution.lockfile import read
 from housing.engine.stage_notes import last_duration
 from housing.mlops.tracking.result import REPORT, Result
