@@ -8,7 +8,7 @@ export UV_ENV_FILE := local.env
 export UV_FROZEN := 1
 
 # Whoever has an Airflow of their own exports its home, which would win over local.env.
-run up down: export AIRFLOW_HOME := $(CURDIR)/.airflow
+run up down clean: export AIRFLOW_HOME := $(CURDIR)/.airflow
 
 # Compiled once here: a stage's imports take two to three times as long without.
 .venv/synced: uv.lock pyproject.toml
@@ -29,11 +29,11 @@ run: .venv/synced ## set everything up, run the pipeline once, show what it did
 test: .venv/synced ## run the whole test suite
 	@$(UV) run pytest -n auto --dist worksteal
 
-up: .venv/synced ## start Airflow and MLflow in the background, on loopback
-	@$(UV) run scripts/up
+up: .venv/synced ## start Airflow and MLflow: [AIRFLOW_PORT=8080] [MLFLOW_PORT=5000]
+	@$(UV) run housing up
 
 down: .venv/synced ## stop what `make up` started
-	@$(UV) run scripts/down
+	@$(UV) run housing down
 
 lint: .venv/synced ## check style, types and import layers
 	@$(UV) run ruff check
@@ -67,5 +67,5 @@ stack-down: ## stop the stack; its volumes keep everything
 	@$(COMPOSE) --profile celery --profile test down
 
 clean: ## remove what the targets made, but not DVC's cache and not MLflow's store
-	@scripts/down
+	@[ ! -x .venv/bin/housing ] || $(UV) run housing down
 	rm -rf .venv .airflow .housing .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -11,6 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from housing.cli import app, main
+from housing.cli.console import console_of
 from housing.cli.outcome import Outcome, show
 
 ROOT = Path(__file__).parents[1]
@@ -248,3 +249,32 @@ def test_doctor_warns_of_an_airflow_of_somebody_else(
     assert CliRunner().invoke(app, ["doctor"], catch_exceptions=False).exit_code == 0
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql://airflow@postgres/a")
     assert findings(exit_code=0)["Airflow"]["state"] == "ok"
+
+
+def test_an_error_is_json_too_where_that_was_asked_for(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "params.yaml").write_text("seed: 7", encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["housing", "champion", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    told = json.loads(capsys.readouterr().out)
+    assert "params.yaml has" in told["error"]
+    assert told["next"]
+
+
+def test_the_version_can_be_asked_for() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert done.exit_code == 0
+    assert done.stdout.startswith("housing 0.")
+
+
+def test_without_a_terminal_no_path_is_cut(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    long = f"out {'data/interim/' * 20}houses.parquet: 1 -> 2"
+    (stage,) = summary()["stages"]
+    show(outcome(stages=[stage | {"reasons": [long]}]), console_of())
+    assert long in capsys.readouterr().out

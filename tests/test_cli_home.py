@@ -112,16 +112,6 @@ def test_a_database_is_migrated_once_for_each_airflow(
     assert not is_migrated(tmp_path)
 
 
-def test_a_process_id_that_belongs_to_somebody_else_is_not_ours() -> None:
-    command = ["bash", "-c", '. scripts/ours; ours "$0"']
-    with subprocess.Popen(["sleep", "100"]) as other:
-        assert subprocess.run([*command, str(other.pid)], cwd=ROOT, check=False).returncode == 1
-        other.kill()
-    with subprocess.Popen(["sleep", "100"], start_new_session=True) as leader:
-        assert subprocess.run([*command, str(leader.pid)], cwd=ROOT, check=False).returncode == 0
-        leader.kill()
-
-
 def states(home: Path) -> tuple[set[str], set[str]]:
     """The states of the runs, and of their tasks."""
     with closing(sqlite3.connect(home / "airflow.db")) as database:

@@ -4,11 +4,13 @@ import copy
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from housing.mlops.tracking.digest import BUNDLE, require
 from housing.mlops.tracking.result import broken_links, data_time, file_md5, read_result
 from housing.mlops.tracking.run_content import parameters, seconds_name
 from housing.mlops.tracking.tracked_run import COMPLETE, DATA_TIME, HASH, MODEL_ID, RESULT, track
+from housing.settings import Settings
 from tests.mlflow_server import free_port
 from tests.synthetic import ROOT, Workspace, houses
 
@@ -286,3 +289,40 @@ def test_a_deleted_experiment_says_how_to_get_it_back(mlflow_file: str, tmp_path
 def test_the_time_of_data_is_when_it_was_written(done: Workspace) -> None:
     os.utime(done.root / "data/interim/houses.parquet", (5, 5))
     assert data_time(done.root) == 5000
+
+
+def test_a_store_is_made_whole_although_its_creation_was_killed(tmp_path: Path) -> None:
+    store = tmp_path / ".mlflow" / "mlflow.db"
+    store.parent.mkdir()
+    with closing(sqlite3.connect(store)) as half:  # as a killed MLflow leaves it
+        half.execute("CREATE TABLE registered_models (name)")
+        half.execute("CREATE TABLE experiments (experiment_id)")
+    create = "import sys; from housing.mlops.tracking.sqlite import create_store;"
+    create += "create_store(f'sqlite:///{sys.argv[1]}', None)"
+    killed, other = (
+        subprocess.Popen([sys.executable, "-c", create, store], stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    )
+    partial = store.with_name(".mlflow.db.partial")
+    while not list(partial.glob("mlflow.db")):
+        assert other.poll() is None, other.communicate()[1]
+        time.sleep(0.01)
+    killed.kill()
+    errors = [process.communicate()[1] for process in (killed, other)]
+    assert other.returncode == 0, errors
+    assert not partial.exists()
+    with connected(Settings(root=tmp_path).model_copy(update={"tracking_uri": ""})) as client:
+        assert client.search_registered_models() == []
+
+
+def test_a_file_that_is_no_store_is_no_traceback(tmp_path: Path) -> None:
+    store = tmp_path / ".mlflow" / "mlflow.db"
+    store.parent.mkdir()
+    store.write_text("no database at all" * 99)
+    own = Settings(root=tmp_path).model_copy(update={"tracking_uri": ""})
+    with (
+        pytest.raises(TrackingError, match=r"mlflow\.db: file is not a database\n  next: mv "),
+        connected(own),
+    ):
+        pass
+    assert store.read_text().startswith("no database")

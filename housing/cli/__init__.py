@@ -6,6 +6,7 @@ wrong; 3 the gate rejected the model, and nothing was promoted; 130 the run was 
 
 from __future__ import annotations
 
+import json
 import sys
 
 from housing.cli.app import app
@@ -19,4 +20,7 @@ def main() -> None:
     try:
         app()
     except HousingError as error:
-        sys.exit(f"error: {error}")
+        if "--json" not in sys.argv:
+            sys.exit(f"error: {error}")
+        sys.stdout.write(json.dumps({"error": error.fact, "next": error.hint}, indent=2) + "\n")
+        sys.exit(1)

@@ -7,8 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from housing.cli.console import console_of
 from housing.domain.config import Registered, load_registered, load_what_holds
 from housing.errors import ConfigError
 from housing.settings import Settings, load_settings
@@ -43,8 +42,8 @@ def show_contest(*, as_json: bool) -> None:
         sides.checks,
         challenger.overrides,
     )
-    Console().print(message.to_text(), soft_wrap=True, markup=False)
-    Console().print(f"\nhousing champion {challenger.version} --why REASON", markup=False)
+    console_of().print(message.to_text(), soft_wrap=True, markup=False)
+    console_of().print(f"\nhousing champion {challenger.version} --why REASON", markup=False)
 
 
 def set_champion(version: str, why: str, *, as_json: bool) -> None:
@@ -98,7 +97,7 @@ def _show(params: Registered, move: Promotion, as_json: bool) -> None:
     before = f"version {move.previous}" if move.previous else "no version"
     verb = "now" if move.moved else "still"
     told = f"{move.alias} is {verb} version {move.version} (before: {before})"
-    Console().print(told, markup=False)
+    console_of().print(told, markup=False)
     if move.alias == params.registry.champion:
         hint = "next, to price the waiting files: airflow dags trigger housing_batch_scoring"
-        Console().print(hint)
+        console_of().print(hint)

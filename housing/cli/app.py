@@ -8,15 +8,30 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="House prices: DVC stages as Airflow tasks, gated by MLflow.",
     epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 3 the gate rejected the model, "
     "130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts; also an error.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"housing {version('housing')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """House prices: DVC stages as Airflow tasks, gated by MLflow."""
 
 
 @app.command()
@@ -41,6 +56,22 @@ def repro(
     from housing.cli.repro import reproduce
 
     raise typer.Exit(reproduce(stages or [], as_json=json))
+
+
+@app.command()
+def up() -> None:
+    """Start Airflow and MLflow in the background, on loopback, and print the logins."""
+    from housing.cli.up import up
+
+    up()
+
+
+@app.command()
+def down() -> None:
+    """Stop what `housing up` started."""
+    from housing.cli.up import down
+
+    down()
 
 
 @app.command()

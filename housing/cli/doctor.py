@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from housing.cli.console import console_of
 from housing.cli.home import CONNECTION
 from housing.domain.config import load_params
 from housing.errors import HousingError, TrackingError, fit_to_show
@@ -189,4 +189,4 @@ def _print(findings: list[Finding]) -> None:
     for finding in findings:
         state = Text(finding.state, style=colours[finding.state])
         table.add_row(state, finding.name, Text(finding.detail), Text(finding.hint))
-    Console().print(table)
+    console_of().print(table)

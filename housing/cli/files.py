@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from housing.cli.console import console_of
 from housing.domain.config import load_params
 from housing.settings import load_settings
 
@@ -98,7 +99,7 @@ def predict_file(file: Path, alias: str, *, as_json: bool) -> None:
 
 
 def _console(as_json: bool) -> Console:
-    return Console(stderr=as_json)
+    return console_of(as_json=as_json)
 
 
 def _print_reasons(console: Console, reasons: Mapping[str, int]) -> None:

@@ -17,15 +17,14 @@ from typing import TextIO
 
 from housing.engine.files import write_whole
 from housing.errors import ConfigError, HousingError
-from housing.settings import load_settings
 
 CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 """Variable that names a database other than the SQLite file in Airflow's home."""
 
 DATABASE = "airflow.db"
 LOCK = "housing.lock"
-"""File that is locked by whoever runs the DAG, and by the scheduler of scripts/up. It holds a
-process id until a run has ended well."""
+"""File that is locked by whoever runs the DAG, and by the scheduler of `housing up`. It
+holds a process id until a run has ended well."""
 
 _MIGRATED = "housing.migrated"
 _ALIVE = timedelta(seconds=10)
@@ -100,6 +99,27 @@ def hold(home: Path) -> Iterator[Lock]:
         lock = Lock(file, left=bool(pid))
         lock.note(os.getpid())
         yield lock
+
+
+@contextmanager
+def hold_for_services(home: Path) -> Iterator[Lock]:
+    """Holds the lock for the scheduler of `housing up`, which inherits it.
+
+    Args:
+        home: Airflow's home folder.
+
+    Raises:
+        ConfigError: Another process holds it.
+    """
+    with (home / LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"`housing run`, or another `housing up`, is at work in {home}",
+                "wait for its end, then: make up",
+            ) from None
+        yield Lock(file, left=True)
 
 
 def refuse_scheduler(home: Path) -> None:
@@ -185,7 +205,7 @@ def end_test_runs(root: Path, log: Path) -> None:
 
 def tail(log: Path) -> str:
     """The last lines of a log."""
-    return "\n".join(log.read_text(encoding="utf-8").splitlines()[-_TAIL:])
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:])
 
 
 def _call(command: list[str], log: Path, otherwise: str, umask: int = -1) -> None:
@@ -195,21 +215,3 @@ def _call(command: list[str], log: Path, otherwise: str, umask: int = -1) -> Non
         ).returncode
     if code:
         raise HousingError(f"{otherwise} (exit code {code}):\n{tail(log)}", f"less {log}")
-
-
-def main() -> None:
-    """Prepares the database for the scheduler that scripts/up starts, under scripts/up's lock."""
-    home, root = airflow_home(), load_settings().root
-    log = root / ".housing" / "log" / "migrate.log"
-    log.write_text("", encoding="utf-8")
-    try:
-        if not is_migrated(home):
-            migrate(home, log)
-        end_test_runs(root, log)
-        (home / LOCK).write_text("", encoding="utf-8")
-    except HousingError as error:
-        sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -13,7 +13,9 @@ from rich.text import Text
 REJECTED = 3
 """Exit code of a run whose model the gate rejected."""
 
-_GOOD = {"ran", "restored", "unchanged", "left out"}
+GOOD = {"ran", "restored", "unchanged", "left out"}
+"""States of a stage that did all it had to do."""
+
 _COLOURS = {"ran": "green", "restored": "cyan", "unchanged": "bright_black", "failed": "red"}
 _MONEY = ("rmse", "mae")
 
@@ -38,7 +40,7 @@ class Outcome:
     def exit_code(self) -> int:
         """0 done, 1 a task failed or did not get that far, 3 the gate rejected the model."""
         states = {stage["state"] for stage in self.summary["stages"]}
-        if self.summary["state"] != "success" or not states <= _GOOD:
+        if self.summary["state"] != "success" or not states <= GOOD:
             return 1
         verdict = self.summary["verdict"]
         return 0 if verdict is None or verdict["passed"] else REJECTED

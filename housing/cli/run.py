@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
+import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from rich.console import Console
 
+from housing.cli.console import console_of
+from housing.cli.environment import child_environment
 from housing.cli.home import (
     Lock,
-    airflow,
     airflow_home,
     end_test_runs,
     hold,
@@ -28,27 +27,25 @@ from housing.cli.home import (
     refuse_scheduler,
     tail,
 )
-from housing.cli.outcome import Outcome, show
+from housing.cli.outcome import GOOD, Outcome, show
 from housing.domain.config import Params, load_params
 from housing.engine import graph
 from housing.engine.execution import lockfile
+from housing.engine.execution.stage_result import Change
 from housing.errors import HousingError
 from housing.settings import RUNS, Settings, load_settings
 
 DAG_ID = "housing_ml_pipeline"
 LOG = Path(".housing/log/run.log")
+REPORT = Path("reports/evaluation_report.json")
 INTERRUPTED = 130
 """Exit code of a run that a signal ended, as a shell says it."""
 
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_PROGRESS = re.compile(
-    r"^\S+ \[\w+ *\] (?P<message>(?:stage |gate: |version |\S+: ).+?) +"
-    r"\[(?:airflow\.task\.operators\.)?housing\.(?:pipeline|\S+(?:Dvc\w+|Model|Promote)Operator)\]"
-)
-"""A line of Airflow's log that tells how the run gets on."""
-
-_TASK_ENDED = "[DAG TEST] end task"
+_ENDED = frozenset({"success", "skipped", "failed"})
+_LAST_LINES = 20
+"""Lines of a failed task's log that go to the screen."""
 
 
 def run_pipeline(*, force: bool, as_json: bool) -> int:
@@ -70,7 +67,7 @@ def run_pipeline(*, force: bool, as_json: bool) -> int:
     settings = load_settings()
     params = load_params(settings.root / "params.yaml")
     home = airflow_home()
-    console = Console(stderr=as_json)
+    console = console_of(as_json=as_json)
     _check_stages(settings.root, console)
     log = settings.root / LOG
     refuse_scheduler(home)
@@ -78,12 +75,11 @@ def run_pipeline(*, force: bool, as_json: bool) -> int:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text("", encoding="utf-8")
         _prepare(settings.root, home, lock, console, log)
-        began = time.time()
         conf = json.dumps({"force": "all"}) if force else "{}"
-        code = _follow(airflow("dags", "test", DAG_ID, "--conf", conf), lock, console, log)
+        code, run_id = _follow(conf, lock, console, log)
         if code == INTERRUPTED:
             return code
-        outcome = _outcome(settings, params, _newest_summary(settings.root / RUNS, began, log))
+        outcome = _outcome(settings, params, _summary(settings.root, run_id, log))
         if code in {0, 1}:  # Airflow itself has ended the run, well or not
             lock.note("")
     if as_json:
@@ -115,7 +111,7 @@ class _Interruption:
 
     def __init__(self) -> None:
         self.asked = False
-        self.child: subprocess.Popen[str] | None = None
+        self.child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         # A signal that is ignored already, as by nohup, stays so.
@@ -127,7 +123,7 @@ class _Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def reach(self, child: subprocess.Popen[str]) -> None:
+    def reach(self, child: subprocess.Popen[bytes]) -> None:
         """Names the child; it stops at once where that was asked for already."""
         self.child = child
         if self.asked:
@@ -141,76 +137,88 @@ class _Interruption:
         self.asked = True
 
 
-def _follow(command: list[str], lock: Lock, console: Console, log: Path) -> int:
-    """Runs Airflow, writes all it says to the log, and shows what is progress.
+def _follow(conf: str, lock: Lock, console: Console, log: Path) -> tuple[int, str]:
+    """Runs Airflow, with all that it prints in the log, and shows how its tasks get on.
 
     Returns:
-        Airflow's exit code, or `INTERRUPTED`.
+        Airflow's exit code, or `INTERRUPTED`, and Airflow's id of the run, "" where there is none.
     """
-    with (
-        log.open("a", encoding="utf-8") as file,
-        _Interruption() as interruption,
-        _start(command, lock) as process,
-    ):
+    run_id = ""
+    ours, theirs = socket.socketpair()
+    with ours, log.open("ab") as file, _Interruption() as interruption:
+        process = _start(conf, theirs, lock, file)
         interruption.reach(process)
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
-        for line in process.stdout:
-            file.write(line)
-            file.flush()
-            if not interruption.asked:
-                _show_progress(line, console)
-            elif _TASK_ENDED in line:
-                process.kill()  # it would go on with the next stage, and send an alert
+        with process, ours.makefile("rb") as lines:
+            for line in lines:  # until the process has ended
+                event = json.loads(line)
+                run_id = event["run_id"]
+                if interruption.asked and event["state"] in _ENDED:
+                    process.kill()  # it would go on with the next task, and send an alert
+                    break
+                _show_progress(event, console)
+                with suppress(OSError):  # it was killed meanwhile
+                    ours.sendall(b"\n")
     if interruption.asked:
         with suppress(OSError):
             console.print("interrupted; to go on: housing run")
-        return INTERRUPTED
-    return process.returncode
+        return INTERRUPTED, run_id
+    return process.returncode, run_id
 
 
-def _start(command: list[str], lock: Lock) -> subprocess.Popen[str]:
+def _start(conf: str, events: socket.socket, lock: Lock, log: BinaryIO) -> subprocess.Popen[bytes]:
     """Starts Airflow in a session of its own, so that Ctrl-C reaches it once, through us.
 
     It inherits the lock, and holds it for as long as it lives, whatever becomes of us.
     """
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=_environment(),
-        start_new_session=True,
-        pass_fds=[lock.file.fileno()],
-    )
+    with events:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", "housing.orchestration.once"),
+                *(str(events.fileno()), DAG_ID, conf),
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=child_environment(HOUSING_RETRIES="0", NO_COLOR="1", COLUMNS="1000"),
+            start_new_session=True,
+            pass_fds=[lock.file.fileno(), events.fileno()],
+        )
     lock.note(process.pid)
     return process
 
 
-def _environment() -> dict[str, str]:
-    """The stages' commands find the Python that runs this, as in an activated environment."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    given = {"PATH": path, "HOUSING_RETRIES": "0", "NO_COLOR": "1", "COLUMNS": "1000"}
-    return {**os.environ, **given}
+def _show_progress(event: Mapping[str, Any], console: Console) -> None:
+    task, state, result = event["task_id"], event["state"], event["result"]
+    if state == "failed":
+        console.print(f"  {task}: failed, with these last lines in {event['log']}", style="red")
+        for line in _last_lines(Path(event["log"])):
+            console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+    elif state in _ENDED:
+        is_stage = isinstance(result, dict) and "reasons" in result
+        told = _told(result) if is_stage else state
+        console.print(f"  {task}: {told}", style="dim", markup=False, highlight=False)
 
 
-def _show_progress(line: str, console: Console) -> None:
-    if told := _PROGRESS.match(line):
-        message = _shortened(told["message"])
-        console.print(f"  {message}", style="dim", markup=False, highlight=False)
+def _told(record: Mapping[str, Any]) -> str:
+    """What became of a stage; the first of several reasons is enough while the run goes on."""
+    first, *more = record.get("reasons") or [None]
+    why = f": {Change(**first)}" if first else ""
+    return f"{record['verdict']}{why}" + (f" (+{len(more)})" if more else "")
 
 
-def _shortened(message: str) -> str:
-    """The first of several reasons of a stage is enough while it runs."""
-    first, *more = message.split("; ") if message.startswith("stage ") else [message]
-    return f"{first} (+{len(more)})" if more else first
+def _last_lines(log: Path) -> list[str]:
+    """The end of a task's log: Airflow keeps a JSON object a line."""
+    found = []
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]:
+        with suppress(ValueError, TypeError, KeyError):
+            found.append(str(json.loads(line)["event"]))
+    return found
 
 
-def _newest_summary(folder: Path, since: float, log: Path) -> Mapping[str, Any]:
-    written = [path for path in folder.glob("*.json") if path.stat().st_mtime >= since]
-    if not written:
+def _summary(root: Path, run_id: str, log: Path) -> Mapping[str, Any]:
+    file = root / RUNS / f"{run_id}.json"
+    if not run_id or not file.exists():
         raise HousingError(f"Airflow ended without a summary:\n{tail(log)}", f"less {log}")
-    newest = max(written, key=lambda path: path.stat().st_mtime)
-    content: dict[str, Any] = _read_json(newest)
+    content: dict[str, Any] = _read_json(file)
     return content
 
 
@@ -222,6 +230,10 @@ def _read_json(path: Path) -> Any:  # noqa: ANN401  # JSON
 
 
 def _outcome(settings: Settings, params: Params, summary: Mapping[str, Any]) -> Outcome:
-    report = settings.root / "reports" / "evaluation_report.json"
-    model = _read_json(report) if report.exists() else None
+    report = settings.root / REPORT
+    maker = next((n.name for n in graph.load(settings.root).stages if str(REPORT) in n.outs), "")
+    states = {stage["stage"]: stage["state"] for stage in summary["stages"]}
+    # Where its stage failed, the report is that of an earlier result.
+    known = states.get(maker) in GOOD and report.exists()
+    model = _read_json(report) if known else None
     return Outcome(summary, model, params.registry.model, params.registry.staging)

@@ -8,18 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from housing.errors import TrackingError, TrackingUnavailableError
 from housing.mlops.tracking.request import get, in_time, set_login
+from housing.mlops.tracking.sqlite import create_store
 from housing.settings import WEB, Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RETRIES = 2
-SQLITE = "sqlite:///"
 TRANSIENT = frozenset({"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "INTERNAL_ERROR"})
 """MLflow's names for "not now" and "I failed"; the last is also what its client says of a
 connection that breaks while files are copied."""
@@ -126,9 +125,8 @@ class _InTime:
 
 
 def _knock(settings: Settings) -> None:
-    """Makes the store's folder, or asks the server for a sign of life."""
-    if settings.store.startswith(SQLITE):
-        Path(settings.store.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    """Makes the store where it is missing, or asks the server for a sign of life."""
+    create_store(settings.store, settings.artifact_location)
     if is_server(settings):
         knock(settings)
 
