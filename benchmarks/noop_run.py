@@ -26,13 +26,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, chain
-from housing.engine.airflow.task_group import render
-from housing.engine import graph
+from housing.engine.airflow.task_group import DvcTaskGroup
 
 root = Path(__file__).parent.parent
 START = datetime(2026, 1, 1, tzinfo=UTC)
 with DAG("four_tasks", schedule=None, start_date=START):
-    render(graph.load(root), root, project="bench")
+    DvcTaskGroup("stages", root=root)
 with DAG("one_box", schedule=None, start_date=START):
     BashOperator(task_id="dvc_repro", bash_command="dvc repro", cwd=str(root))
 with DAG("four_true", schedule=None, start_date=START):

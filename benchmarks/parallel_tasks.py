@@ -26,13 +26,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG
-from housing.engine.airflow.task_group import render
-from housing.engine import graph
+from housing.engine.airflow.task_group import DvcTaskGroup
 
 root = Path(__file__).parent.parent
 START = datetime(2026, 1, 1, tzinfo=UTC)
 with DAG("stages", schedule=None, start_date=START):
-    render(graph.load(root), root, project="bench")
+    DvcTaskGroup("stages", root=root)
 with DAG("sleeps", schedule=None, start_date=START):
     for n in range({STAGES}):
         BashOperator(task_id=f"t{{n}}", bash_command="sleep {SECONDS}")

@@ -10,13 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable
 from airflow.sdk.api.datamodels._generated import DagRunType
-from airflow.sdk.definitions.param import ParamsDict
 
 from housing.domain.config import load_params
-from housing.engine import graph
 from housing.engine.airflow.assets import alias_asset, folder_asset
-from housing.engine.airflow.run_options import form
-from housing.engine.airflow.task_group import render
+from housing.engine.airflow.task_group import DvcTaskGroup
 from housing.orchestration.dashboard_task import DashboardOperator
 from housing.orchestration.finish_tasks import FailureAlertOperator, SummaryOperator
 from housing.orchestration.gate_tasks import PromoteOperator, ValidateModelOperator
@@ -28,7 +25,6 @@ settings = load_settings()
 params = load_params(settings.root / "params.yaml")
 registry = params.registry
 moved = (registry.staging, registry.champion) if registry.auto_champion else (registry.staging,)
-stages = graph.load(settings.root)
 
 with DAG(
     dag_id="housing_ml_pipeline",
@@ -47,10 +43,11 @@ with DAG(
         "retry_delay": timedelta(seconds=settings.retry_delay),
     },
     tags=["housing", "dvc", "mlflow"],
-    doc_md=f"**{stages.waiting}**\n\n{__doc__}" if stages.waiting else __doc__,
+    doc_md=__doc__,
 ) as dag:
-    tasks = render(stages, settings.root, project="housing")
     root = str(settings.root)
+    stages = DvcTaskGroup("stages", root=root, name="housing")
+    tasks = stages.stages
     validate = ValidateModelOperator(
         task_id="validate_model",
         root=root,
@@ -100,13 +97,8 @@ with DAG(
         promote=promote.task_id,
         doc_md="Sums the run up in `.housing/runs`; it fails where any task failed.",
     )
-    ends = [task for task in tasks.values() if not task.downstream_list]
-    ends >> validate >> promote
+    stages >> validate >> promote
     # Each stage, not only the last: where one fails, the alert waits for those that still run.
     [*tasks.values(), validate, promote] >> alert
     promote >> [*notify, dashboard]
     alert >> [*notify, dashboard] >> summary
-
-# Airflow copies the params of a DAG into every task that is made after them: with 400 stages to
-# choose from, that would be most of the time to parse this file.
-dag.params = ParamsDict(form(stages.names))

@@ -22,15 +22,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from airflow.sdk import DAG
 from housing.orchestration.finish_tasks import FailureAlertOperator, SummaryOperator
-from housing.engine.airflow.task_group import render
-from housing.engine.airflow.run_options import form
-from housing.engine import graph
+from housing.engine.airflow.task_group import DvcTaskGroup
 
 root = Path(__file__).parent
-stages = graph.load(root)
-with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None,
-         params=form(node.name for node in stages.stages)):
-    tasks = render(stages, root, project="tiny")
+with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None):
+    tasks = DvcTaskGroup("stages", root=root, name="tiny").stages
     alert = FailureAlertOperator(task_id="alert", validate="gate")
     summary = SummaryOperator(
         task_id="summary", root=str(root), validate="gate", promote="promotion",

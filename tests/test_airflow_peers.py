@@ -27,7 +27,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
 
 
 def compare(root: Path, record: object) -> None:
-    ti = SimpleNamespace(xcom_pull=lambda task_ids: record if task_ids == "first" else None)
+    ti = SimpleNamespace(
+        task_id="second", xcom_pull=lambda task_ids: record if task_ids == "first" else None
+    )
     peers.compare(ti, root, "second", ["first", "sub/dvc.yaml:other"])
 
 

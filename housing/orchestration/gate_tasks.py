@@ -94,7 +94,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
     def _judge(self, steering: Steering, run: tuple[str, str]) -> Verdict:
         from housing.mlops import registry  # it may need mlflow, which is too heavy for a DAG file
 
-        upstream = {node.name: node.upstream for node in graph.load(Path(self.root)).stages}
+        upstream = graph.load(Path(self.root)).upstream
         if not steering.reaches_gate(upstream):
             raise skipped(f"no result: {steering.scope} {steering.stage}")
         with Workspace.of(Path(self.root), run, steering.overrides).entered() as settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import Asset, BaseOperator, Context, TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
@@ -39,6 +39,8 @@ class DvcStageOperator(Linked, BaseOperator):
         stage: Name of the stage, as DVC addresses it.
         root: DVC's root folder.
         file: The ``dvc.yaml`` of the stage, relative to the root.
+        on_unchanged: ``skip``, or ``succeed`` for tasks after it that ask for a success, as those
+            with Airflow's default trigger rule do.
     """
 
     operator_extra_links = (StageLink(), RunLink())
@@ -50,6 +52,7 @@ class DvcStageOperator(Linked, BaseOperator):
         stage: str,
         root: str,
         file: str = "dvc.yaml",
+        on_unchanged: Literal["skip", "succeed"] = "skip",
         **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
     ) -> None:
         kwargs.setdefault("trigger_rule", TriggerRule.NONE_FAILED)  # an unchanged stage is skipped
@@ -57,6 +60,7 @@ class DvcStageOperator(Linked, BaseOperator):
         self.stage = stage
         self.root = root
         self.file = file
+        self.on_unchanged = on_unchanged
         self._running: StageRun | None = None
         self._killed = False
 
@@ -78,7 +82,7 @@ class DvcStageOperator(Linked, BaseOperator):
             record = self._reproduce(Steering.of(context["params"]), context["ti"])
         for line in record.render().splitlines():
             self.log.info("%s", line)
-        if record.verdict == "unchanged":
+        if record.verdict == "unchanged" and self.on_unchanged == "skip":
             # A skipped task returns nothing, so its record goes out first.
             context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=record.to_dict())
             raise skipped(f"{self.stage}: unchanged")
@@ -96,7 +100,7 @@ class DvcStageOperator(Linked, BaseOperator):
         logging.getLogger("dvc").handlers.clear()
 
         root = Path(self.root)
-        upstream = {node.name: node.upstream for node in graph.load(root).stages}
+        upstream = graph.load(root).upstream
         if not steering.takes(self.stage, upstream):
             raise skipped(f"left out: the run takes {steering.scope} {steering.stage}")
         if steering.overrides:

@@ -35,10 +35,11 @@ def compare(ti: Any, root: Path, stage: str, upstream: Iterable[str]) -> None:  
     from housing.engine.execution import lockfile
 
     here, entries = socket.gethostname(), lockfile.read(root)
+    prefix = ti.task_id.removesuffix(task_id_of(stage))  # of the group, where it has one
     for name in upstream:
         if ":" in name or name.endswith(".dvc"):
             continue
-        record = ti.xcom_pull(task_ids=task_id_of(name)) or {}
+        record = ti.xcom_pull(task_ids=prefix + task_id_of(name)) or {}
         there = record.get("host", "")
         if there in ("", here):
             continue

@@ -39,6 +39,15 @@ def task_id_of(stage: str) -> str:
     return task_id
 
 
+def group_id_of(name: str) -> str:
+    """The id of a group of tasks: as a task id, without the dots that Airflow refuses there.
+
+    Args:
+        name: Name of a matrix or foreach, or a folder with a ``dvc.yaml``.
+    """
+    return "".join(char if _PLAIN.match(char) else f"-{ord(char):x}-" for char in name)
+
+
 def stage_of(task_id: str) -> str:
     """The stage of a task id: the inverse of `task_id_of`."""
     return _TOKEN.sub(lambda token: chr(int(token[1], 16)) if token[1] else "@", task_id)

@@ -84,6 +84,11 @@ class Graph:
         """Names of the stages, in their order."""
         return tuple(stage.name for stage in self.stages)
 
+    @property
+    def upstream(self) -> dict[str, tuple[str, ...]]:
+        """Every stage with the stages it directly depends on, by their names."""
+        return {stage.name: stage.upstream for stage in self.stages}
+
     def __getitem__(self, name: str) -> StageNode:
         """The stage of this name.
 

@@ -75,6 +75,34 @@ def select(name: str, scope: Scope, upstream: Upstream) -> frozenset[str]:
     return frozenset(reached)
 
 
+def chosen(upstream: Upstream, wanted: Collection[str], exclude: Collection[str]) -> frozenset[str]:
+    """The stages that a DAG takes of a repository.
+
+    Args:
+        upstream: Every stage with the stages it directly depends on.
+        wanted: What to take, everything where it is empty: a stage, or a matrix or foreach as a
+            whole; ``+name`` also takes all that it depends on, ``name+`` all that depends on it.
+        exclude: What to leave out, written alike.
+
+    Raises:
+        ConfigError: No stage has a name that is given.
+    """
+    taken = _matched(upstream, wanted) if wanted else frozenset(upstream)
+    return taken - _matched(upstream, exclude)
+
+
+def _matched(upstream: Upstream, patterns: Collection[str]) -> frozenset[str]:
+    found: set[str] = set()
+    for pattern in patterns:
+        name = pattern.removeprefix("+").removesuffix("+")
+        found |= select(name, "only", upstream)
+        if pattern.startswith("+"):
+            found |= select(name, "upstream", upstream)
+        if pattern.endswith("+"):
+            found |= select(name, "downstream", upstream)
+    return frozenset(found)
+
+
 def last(upstream: Upstream) -> frozenset[str]:
     """The stages that no other stage depends on."""
     return frozenset(upstream).difference(*upstream.values())

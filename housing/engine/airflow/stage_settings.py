@@ -1,0 +1,85 @@
+"""What one stage needs of Airflow, as its ``meta.airflow`` in ``dvc.yaml`` says it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from housing.engine.graph import StageNode
+from housing.errors import GraphError
+
+SECONDS = ("retry_delay", "execution_timeout")
+
+
+class StageSettings(BaseModel):
+    """The keys that ``meta.airflow`` may have; each is an argument of Airflow's operators.
+
+    Attributes:
+        queue: Queue of the Celery workers that may run the stage.
+        pool: Airflow's pool, which limits how many stages in it run at once.
+        pool_slots: Slots of the pool that the stage takes.
+        priority_weight: Of two stages that wait for a slot, the higher one starts first.
+        executor: Name of the executor, where Airflow has several.
+        retries: How often a failed stage is tried again.
+        retry_delay: Seconds between two tries.
+        retry_exponential_backoff: Factor by which the delay grows with each try; 0 for none.
+        execution_timeout: Seconds after which the stage is ended as failed.
+        max_active_tis_per_dag: How many runs of the DAG may run this stage at once.
+        on_unchanged: State of the task where DVC finds the stage unchanged: ``skip`` ends it as
+            skipped, ``succeed`` as success, for tasks after it that run after a success only.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    queue: str | None = None
+    pool: str | None = None
+    pool_slots: int | None = Field(default=None, ge=1)
+    priority_weight: int | None = None
+    executor: str | None = None
+    retries: int | None = Field(default=None, ge=0)
+    retry_delay: float | None = Field(default=None, ge=0)
+    retry_exponential_backoff: float | None = Field(default=None, ge=0)
+    execution_timeout: float | None = Field(default=None, gt=0)
+    max_active_tis_per_dag: int | None = Field(default=None, ge=1)
+    on_unchanged: Literal["skip", "succeed"] | None = None
+
+    def operator_args(self) -> dict[str, Any]:
+        """The keys that are set, as arguments of an operator."""
+        found = self.model_dump(exclude_none=True)
+        return found | {key: timedelta(seconds=found[key]) for key in SECONDS if key in found}
+
+
+def operator_args(stages: tuple[StageNode, ...]) -> dict[str, dict[str, Any]]:
+    """The operator's arguments of each stage that has a ``meta.airflow``.
+
+    Args:
+        stages: The stages.
+
+    Returns:
+        The arguments, by the names of the stages; a stage without ``meta.airflow`` is left out.
+
+    Raises:
+        GraphError: Keys or values are wrong; all of them are named with file and stage.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    faults: list[str] = []
+    for stage in stages:
+        given = stage.meta.get("airflow")
+        if given is None:
+            continue
+        try:
+            found[stage.name] = StageSettings.model_validate(given).operator_args()
+        except ValidationError as error:
+            faults += [
+                f"{stage.file}, stage {stage.name}: "
+                f"{'.'.join(map(str, ('meta', 'airflow', *fault['loc'])))}: {fault['msg']}, "
+                f"got {fault['input']!r}"
+                for fault in error.errors()
+            ]
+    if faults:
+        raise GraphError(
+            "\n".join(faults), f"the keys are: {', '.join(StageSettings.model_fields)}"
+        )
+    return found
