@@ -13,11 +13,13 @@ import polars as pl
 import pytest
 
 from housing.domain.config import Params
+from housing.domain.scoring import Scores
 from housing.domain.split import row_ids
 from housing.errors import RegistryError
 from housing.mlops.registry.common import common_rows
 from housing.mlops.registry.gate_evaluation import compared
 from housing.mlops.registry.run_artifacts import Record
+from housing.mlops.tracking.digest import BUNDLE
 from housing.mlops.tracking.logged_rows import SEEN_ROWS, TEST_ROWS
 from housing.mlops.tracking.result import PREDICTIONS
 from tests.synthetic import houses, make_params
@@ -30,8 +32,9 @@ TYPES = {"north": "float", "east": "float", "style": "string", "income": "float"
 class Fake(Record):
     """A record on disk whose model says the same of every row."""
 
-    def ask(self, rows: pl.DataFrame) -> pl.DataFrame:
-        return pl.DataFrame({"prediction": np.full(rows.height, 200_000.0)})
+    def ask(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Scores]:
+        prices = {"row": range(1, rows.height + 1), "prediction": np.full(rows.height, 200_000.0)}
+        return pl.DataFrame(prices), cast("Any", None)
 
 
 def record(
@@ -61,7 +64,7 @@ def record(
     logged = {f"data.columns.{name}.type": kind for name, kind in types.items()}
     logged |= {f"data.columns.{name}.nullable": "false" for name in types}
     logged["data.identity"] = json.dumps(identity)
-    data = SimpleNamespace(params=logged, tags={}, metrics={})
+    data = SimpleNamespace(params=logged, tags={BUNDLE: "0" * 64}, metrics={})
     return Fake(cast("Any", SimpleNamespace(data=data)), folder, folder)
 
 
