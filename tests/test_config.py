@@ -8,7 +8,13 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from housing.domain.config import load_params, load_registered, load_what_holds, parse_params
+from housing.domain.config import (
+    load_params,
+    load_registered,
+    load_scoring,
+    load_what_holds,
+    parse_params,
+)
 from housing.errors import ConfigError
 from housing.settings import Settings, load_settings
 
@@ -293,6 +299,8 @@ def test_the_names_in_the_registry_are_read_whatever_else_is_broken(
     names = load_registered(broken).registry
     assert names == load_params(ROOT / "params.yaml").registry
     assert load_what_holds(broken).registry == names
+    if "seed" in after or "linear" in after:  # neither of the sections that scoring needs
+        assert load_scoring(broken).data == load_params(ROOT / "params.yaml").data
 
 
 @pytest.mark.parametrize(

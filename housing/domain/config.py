@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -23,10 +23,6 @@ _CANDIDATE = re.compile(r"\w[\w.-]*")
 
 # Every task process reads params.yaml: libyaml takes 1 ms for it, Python 10 ms.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# Up to the next key, which git's mark of a conflict may stand before; one inside stays inside.
-_REGISTRY = re.compile(
-    r"^registry:.*?(?=^(?:<{7}[^\n]*\n)?[\w\"'][^\n]*:|\Z)", re.MULTILINE | re.DOTALL
-)
 
 
 def _candidate_name(name: str) -> str:
@@ -188,16 +184,24 @@ class RegistryParams(Section):
 
 
 class Registered(Section):
-    """The part of ``params.yaml`` that rollback, champion and scoring need: no more than names."""
+    """The part of ``params.yaml`` that rollback and champion need: no more than names."""
 
     registry: RegistryParams
 
 
-class Params(Registered):
+class ScoringParams(Registered):
+    """The part of ``params.yaml`` that batch scoring needs."""
+
+    data: DataParams
+
+
+Part = TypeVar("Part", bound=Registered)
+
+
+class Params(ScoringParams):
     """All of ``params.yaml``."""
 
     seed: int = Field(ge=0, lt=2**31)
-    data: DataParams
     ingest: IngestParams
     split: SplitParams
     features: FeatureParams
@@ -245,19 +249,39 @@ def load_registered(path: Path) -> Registered:
     Raises:
         ConfigError: The file is missing, or its registry section is, or has faults.
     """
+    return _load_part(path, Registered)
+
+
+def load_scoring(path: Path) -> ScoringParams:
+    """Reads what batch scoring needs in the same way: the sections ``registry`` and ``data``."""
+    return _load_part(path, ScoringParams)
+
+
+def _load_part(path: Path, part: type[Part]) -> Part:
     text = _text(path)
+    names = part.model_fields
     try:
         content, _ = _parsed(path, text)
     except ConfigError:
-        block = _REGISTRY.search(text)
-        if not block:
+        blocks = [block for name in names if (block := _block(name, text))]
+        if len(blocks) < len(names):
             raise
-        content, _ = _parsed(path, block[0])
-    section = {"registry": content["registry"]} if _has_registry(content) else {}
+        content, _ = _parsed(path, "\n".join(blocks))
+    content = content if isinstance(content, dict) else {}
     try:
-        return Registered.model_validate(section)
+        return part.model_validate({name: content[name] for name in names if name in content})
     except ValidationError as error:
         raise ConfigError.of_faults(str(path), _faults(error)) from None
+
+
+def _block(name: str, text: str) -> str | None:
+    """The lines of one section, up to the next key, before which git may have put its mark.
+
+    A mark of a conflict inside the section stays inside, and makes it no YAML.
+    """
+    until = r"(?=^(?:<{7}[^\n]*\n)?[\w\"'][^\n]*:|\Z)"
+    found = re.search(rf"^{name}:.*?{until}", text, re.MULTILINE | re.DOTALL)
+    return found[0] if found else None
 
 
 def load_what_holds(path: Path) -> Params | Registered:
@@ -273,10 +297,6 @@ def load_what_holds(path: Path) -> Params | Registered:
         return load_params(path)
     except ConfigError:
         return load_registered(path)
-
-
-def _has_registry(content: object) -> bool:
-    return isinstance(content, dict) and "registry" in content
 
 
 def _text(path: Path) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from housing.domain.config import Params, Registered
+from housing.domain.config import Registered, ScoringParams
 from housing.domain.config_rules import plain_name
 from housing.domain.data.landing import can_be_delivered
 from housing.domain.drift import drift
@@ -75,7 +75,7 @@ def waiting(settings: Settings, params: Registered, alias: str) -> tuple[str, tu
 
 def predict(
     settings: Settings,
-    params: Params,
+    params: ScoringParams,
     file: Path,
     version: str,
     watch: Callable[[int], None] = lambda _: None,

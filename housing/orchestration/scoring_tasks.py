@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.configuration import conf
 
-from housing.domain.config import load_params, load_registered
+from housing.domain.config import load_registered, load_scoring
 from housing.domain.refusals import forget, refuse
 from housing.engine.airflow import xcom_keys
 from housing.engine.airflow.error_handling import explained
@@ -126,7 +126,7 @@ class ScoreFileOperator(BaseOperator):
         done: list[Scores] = []
         faults: dict[Path, DataError] = {}
         with explained(context):
-            params = load_params(settings.root / "params.yaml")
+            params = load_scoring(settings.root / "params.yaml")
             for file in map(Path, self.files):
                 try:
                     done.append(batch_scoring.predict(settings, params, file, self.version))
