@@ -1,6 +1,6 @@
 # Each target is a short call of a tool that you can type yourself: see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help run test up down lint format secrets stack stack-deliver stack-test stack-down clean
+.PHONY: help run test chaos up down lint format secrets stack stack-deliver stack-test stack-down clean
 
 UV := scripts/uv
 PYTHONS := $(shell sed -n 's/^requires-python = "\([^"]*\)".*/\1/p' pyproject.toml)
@@ -28,6 +28,9 @@ run: .venv/synced ## set everything up, run the pipeline once, show what it did
 
 test: .venv/synced ## run the whole test suite
 	@$(UV) run pytest -n auto --dist worksteal
+
+chaos: .venv/synced ## kill stages at random through a real scheduler, 100 times (some 20 minutes)
+	@PYTHONPATH=benchmarks $(UV) run python -m tests.chaos
 
 up: .venv/synced ## start Airflow and MLflow: [AIRFLOW_PORT=8080] [MLFLOW_PORT=5000]
 	@$(UV) run housing up

@@ -9,6 +9,7 @@ HousingError
 │   ├── GraphError           dvc.yaml, or a file it is made from, is wrong: no retry helps
 │   ├── StageFailedError     a stage's command ended with an error
 │   ├── InputsChangedError   deps or params changed while the command ran: a retry helps
+│   ├── DiskFullError        a disk was full while DVC worked: a retry helps once there is space
 │   ├── StageBusyError       somebody else holds DVC's lock, or the stage: a retry helps
 │   └── RemoteError          DVC's remote storage did not answer: a retry helps
 ├── TrackingError            MLflow's side
@@ -117,6 +118,10 @@ class StageFailedError(PipelineError):
 
 class InputsChangedError(PipelineError):
     """A dep or param changed while the stage's command ran, so nothing was saved: a retry helps."""
+
+
+class DiskFullError(PipelineError):
+    """A disk was full while DVC worked: a retry helps once there is space."""
 
 
 class StageBusyError(PipelineError):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -10,13 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
+from dvc.stage import PipelineStage
 
 from housing.engine.execution import lockfile, stage_run
-from housing.errors import StageFailedError
+from housing.errors import DiskFullError, StageFailedError
 from tests.conftest import MakeRepo
 
 # Half an out, children in sessions of their own, some of them deaf to TERM: all have to go.
@@ -40,6 +43,7 @@ FILES = {
     """),
 }
 STOPPED = 77
+FULL = SimpleNamespace(total=10**9, used=10**9, free=0)
 
 
 @pytest.fixture
@@ -134,6 +138,33 @@ def test_killed_while_the_command_runs(victim: str, number: signal.Signals, root
     wait_until(lambda: all(map(gone, everybody)))
     assert "work" not in lockfile.read(root)
     heals(root)
+
+
+@pytest.mark.parametrize("dead", [False, True], ids=["the worker lives", "the worker dies too"])
+def test_both_supervisors_killed_at_once_leave_nothing_beside_a_retry(
+    dead: bool, root: Path
+) -> None:
+    # Nobody is the parent of the second command then: a shell forks it, and dies alone.
+    work = "if [ -e quick ]; then cp in.txt out.txt; exit; fi; true && sh second.sh"
+    (root / "work.sh").write_text(f"{work} && true\n")
+    (root / "second.sh").write_text(
+        "setsid sleep 600 & echo $$ $! > pids; touch started\n"
+        "while true; do echo half > out.txt; sleep 0.05; done\n"
+    )
+    worker = in_child(lambda: stage_run.reproduce(root, "work"))
+    wait_until((root / "started").exists)
+    processes = family(worker)
+    del processes["command"]
+    for pid in processes.values():
+        os.kill(pid, signal.SIGSTOP)
+    for pid in (processes["outer"], processes["inner"], *([worker] if dead else [])):
+        os.kill(pid, signal.SIGKILL)
+    os.kill(worker, signal.SIGCONT)
+    _, status = os.waitpid(worker, 0)
+    assert os.waitstatus_to_exitcode(status) == (-signal.SIGKILL if dead else STOPPED)
+    assert all(map(gone, pids(root))) == (not dead)
+    heals(root)
+    assert all(map(gone, pids(root)))
 
 
 def test_a_task_that_is_told_to_stop_leaves_nothing_behind(root: Path) -> None:
@@ -275,4 +306,70 @@ def test_told_to_stop_while_saving_the_result_is_kept(root: Path) -> None:
 
     assert os.waitstatus_to_exitcode(os.waitpid(in_child(body), 0)[1]) == 0
     assert stage_run.reproduce(root, "work").verdict == "unchanged"
+    is_sound(root)
+
+
+def temporaries(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*.tmp") if path.is_file()]
+
+
+def test_temporary_files_of_a_killed_save_are_swept_and_nobody_elses(root: Path) -> None:
+    (root / "work.sh").write_text("cp in.txt out.txt; touch made\n")
+    others = root / ".dvc/cache/files/md5/00/.JQs6xW8aQeVTwVUYLaBYTw.tmp"
+    others.parent.mkdir(parents=True)
+    others.write_text("another DVC writes here\n")
+
+    def die(_count: int) -> None:
+        if len(temporaries(root)) > 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert reproduce_and(root, die) == -signal.SIGKILL
+    assert len(temporaries(root)) > 1
+    assert stage_run.reproduce(root, "work").verdict == "ran"
+    assert temporaries(root) == [others]
+    is_sound(root)
+
+
+def test_a_full_disk_is_named_with_what_is_needed_and_leaves_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "work.sh").write_text("cp in.txt out.txt; touch made\n")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    # Real ones are tried by hand on a small tmpfs, which only root may mount.
+    monkeypatch.setattr("dvc_objects.fs.utils.shutil.copyfile", full)
+    monkeypatch.setattr("housing.engine.execution.disks.shutil.disk_usage", lambda _: FULL)
+    with pytest.raises(
+        DiskFullError, match=f"the disk of {root}.* is full .0 B of 1.0 GB free.; the outs take 6 B"
+    ) as at:
+        stage_run.reproduce(root, "work")
+    assert "dvc gc --workspace" in at.value.hint
+    assert not temporaries(root)
+    assert not lockfile.read(root)
+    monkeypatch.undo()
+    assert stage_run.reproduce(root, "work").verdict == "ran"
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["a lock file", "the first one"])
+def test_a_disk_that_is_full_when_dvc_lock_is_written_leaves_it_as_it_was(
+    before: bool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "work.sh").write_text("cp in.txt out.txt\n")
+    if before:
+        stage_run.reproduce(root, "other")
+    known = lockfile.read(root)
+
+    def cut_off(*_: object, **__: object) -> None:
+        (root / "dvc.lock").write_text("")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PipelineStage, "dump", cut_off)
+        with pytest.raises(DiskFullError):
+            stage_run.reproduce(root, "work")
+    assert lockfile.read(root) == known
+    assert (root / "dvc.lock").exists() == before
+    assert stage_run.reproduce(root, "work").verdict == "restored"
     is_sound(root)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -273,7 +274,7 @@ def test_the_command_sees_the_users_shell_and_nothing_of_ours(
     lines = (root / "seen").read_text().splitlines()
     seen = dict(line.split("=", 1) for line in lines if "=" in line and "env >" not in line)
     changed = {name for name in seen.keys() | before if seen.get(name) != before.get(name)}
-    assert changed <= {"_", "SHLVL", "OLDPWD"}
+    assert changed <= {"_", "SHLVL", "OLDPWD", "HOUSING_STAGE_RUN"}
     options = " --noprofile --norc" if shell == "/bin/bash" else ""
     assert any(line.startswith(f"{shell or '/bin/sh'}{options} -c env") for line in lines)
     assert lines[-1].endswith(str(root))
@@ -341,6 +342,37 @@ def test_dvcs_lock_is_not_waited_for_without_end(root: Path) -> None:
         with pytest.raises(StageBusyError, match="holds DVC's lock"):
             stage_run.StageRun(root, "copy", patience=0.3).reproduce()
     assert stage_run.reproduce(root, "copy").verdict == "unchanged"
+
+
+def test_a_hard_link_that_a_killed_dvc_left_is_not_waited_for_without_end(root: Path) -> None:
+    with (root / ".dvc" / "config").open("a") as config:
+        config.write("    hardlink_lock = true\n")
+    stage_run.reproduce(root, "copy")
+    held = root / ".dvc/tmp/lock"
+    held.write_text("the claim of a killed process")
+    os.link(held, root / ".dvc/tmp/claim.lock")
+    next_year = time.time() + 365 * 86400
+    os.utime(held, (next_year, next_year))
+    with pytest.raises(StageBusyError, match=r"rm \.dvc/tmp/lock"):
+        stage_run.StageRun(root, "copy", patience=0.3).reproduce()
+    held.unlink()
+    (root / "in.txt").write_text("ho\n")
+    hold_rwlock(root, 2**22 - 1, "dvc repro copy")
+    assert stage_run.StageRun(root, "copy", patience=30).reproduce().verdict == "ran"
+    assert not list((root / ".dvc/tmp").glob("*lock*.lock"))
+
+
+def test_a_reader_of_the_lockfile_says_whom_it_waits_for_and_gives_up(
+    root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage_run.reproduce(root, "copy")
+    with (root / ".dvc/tmp/lock").open("w") as push:
+        fcntl.flock(push, fcntl.LOCK_EX)
+        monkeypatch.setattr(lockfile, "PATIENCE", 1.2)
+        with caplog.at_level(logging.INFO), pytest.raises(StageBusyError, match="tmp/lock"):
+            lockfile.read(root)
+    assert "waiting for DVC's lock" in caplog.text
+    assert "copy" in lockfile.read(root)
 
 
 def test_a_person_who_is_done_lets_the_stage_run(root: Path) -> None:

@@ -30,7 +30,7 @@ from housing.mlops.tracking.run_content import parameters, seconds_name
 from housing.mlops.tracking.tracked_run import COMPLETE, DATA_TIME, HASH, MODEL_ID, RESULT, track
 from housing.settings import Settings
 from tests.mlflow_server import free_port
-from tests.synthetic import ROOT, Workspace, houses
+from tests.synthetic import OUTS, ROOT, Workspace, houses
 
 
 @pytest.fixture(scope="module", params=["mlflow_file", "mlflow_server"])
@@ -40,8 +40,18 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         tmp_path_factory.mktemp("tracked"), request.getfixturevalue(request.param), "tracked"
     )
     workspace.make(houses())
+    if request.param == "mlflow_file":
+        link_outs(workspace, tmp_path_factory.mktemp("cache"))
     track(workspace.settings, workspace.params)
     return workspace
+
+
+def link_outs(workspace: Workspace, cache: Path) -> None:
+    """Puts links in the place of outs, as DVC does with ``cache.type symlink``."""
+    for path in (path for outs in OUTS.values() for path in outs):
+        out, kept = workspace.root / path, cache / path.replace("/", "-")
+        shutil.move(out, kept)
+        out.symlink_to(kept)
 
 
 @contextmanager

@@ -139,8 +139,11 @@ def rollback(
 
 
 @app.command()
-def doctor(json: Json = False) -> None:
+def doctor(
+    deep: Annotated[bool, typer.Option(help="Hash DVC's whole cache and every out, too.")] = False,
+    json: Json = False,
+) -> None:
     """Check the set-up, and say what is wrong and how to mend it."""
     from housing.cli.doctor import examine
 
-    raise typer.Exit(examine(as_json=json))
+    raise typer.Exit(examine(as_json=json, deeply=deep))

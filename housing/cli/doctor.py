@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -42,13 +43,16 @@ class Finding:
     hint: str = ""
 
 
-def examine(*, as_json: bool) -> int:
+def examine(*, as_json: bool, deeply: bool = False) -> int:
     """Looks at everything, prints the findings, and returns the exit code.
 
     Args:
         as_json: Print JSON instead of a table.
+        deeply: Also hash DVC's whole cache, and every out: a bit that flipped shows nowhere else.
     """
     findings = list(_findings())
+    if deeply:
+        findings += deep(load_settings())
     if as_json:
         sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
     else:
@@ -77,6 +81,31 @@ def _findings() -> Iterator[Finding]:
             yield check(settings)
         except HousingError as error:
             yield Finding(name, "fault", error.fact, error.hint)
+
+
+def deep(settings: Settings) -> list[Finding]:
+    """Hashes DVC's whole cache and every out in the workspace.
+
+    Args:
+        settings: Where the workspace is.
+    """
+    from housing.engine.execution import proof
+
+    count, objects = proof.damaged_objects(settings.root)
+    outs = proof.damaged_outs(settings.root)
+    return [
+        _damage("DVC's cache", f"{count} objects in DVC's cache", [str(path) for path in objects]),
+        _damage("outs", "the outs in the workspace", outs),
+    ]
+
+
+def _damage(name: str, whole: str, damaged: list[str]) -> Finding:
+    if not damaged:
+        return Finding(name, "ok", f"{whole}: all as their hashes say")
+    verb = "is" if len(damaged) == 1 else "are"
+    detail = f"{len(damaged)} of {whole} {verb} damaged: {', '.join(damaged)}"
+    hint = f"rm -rf {shlex.join(damaged)} && housing repro (and look at the disk: dmesg)"
+    return Finding(name, "fault", detail, hint)
 
 
 def _params(settings: Settings) -> Finding:

@@ -149,7 +149,9 @@ def busy(stage: str, error: BaseException) -> StageBusyError:
 def locked(stage: str) -> StageBusyError:
     """The error for somebody who kept DVC's lock for too long."""
     return StageBusyError(
-        f"stage {stage}: somebody else holds DVC's lock", "pgrep -af dvc, and wait for that to end"
+        f"stage {stage}: somebody else holds DVC's lock",
+        "pgrep -af dvc, and wait for that to end; with core.hardlink_lock and no such process: "
+        "rm .dvc/tmp/lock",
     )
 
 

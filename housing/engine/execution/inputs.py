@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from dvc.dependency.base import DependencyDoesNotExistError
 from dvc.dependency.param import ParamsDependency
 
-from housing.engine.execution import reasons
+from housing.engine.execution import proof, reasons
 from housing.engine.execution.stage_result import Change, short
-from housing.errors import InputsChangedError
+from housing.errors import InputsChangedError, PipelineError
 
 if TYPE_CHECKING:
     from dvc.stage import Stage
@@ -31,9 +31,12 @@ def guard(stage: Stage) -> None:
         stage: The stage, before its command starts; DVC's lock is held.
 
     Raises:
+        PipelineError: A dep is damaged: DVC takes it for what it was, and it is not.
         InputsChangedError: Raised later, out of DVC's saving: a dep or a param is not the same.
     """
     before = [_hashed(dep) for dep in stage.deps]
+    if proof.wanted():
+        _prove(stage, before)
     save_deps: Callable[..., None] = stage.save_deps
 
     def save_same_deps(*args: Any, **options: Any) -> None:  # noqa: ANN401 - DVC's own, passed on
@@ -51,6 +54,25 @@ def guard(stage: Stage) -> None:
             raise InputsChangedError(f"stage {stage.addressing}: {'; '.join(map(str, changes))}")
 
     stage.save_deps = save_same_deps  # type: ignore[method-assign]  # of this one object
+
+
+def _prove(stage: Stage, known: list[Any]) -> None:
+    with proof.hashed_anew(stage.repo):
+        found = [_hashed(dep) for dep in stage.deps]
+    damaged = [
+        change
+        for old, new in zip(known, found, strict=True)
+        if old.hash_info != new.hash_info
+        for change in _between(old, new)
+    ]
+    if damaged:
+        names = " ".join(change.name for change in damaged)
+        raise PipelineError(
+            f"stage {stage.addressing}: what it reads is damaged on the disk, with its time of "
+            f"change as it was: {'; '.join(map(str, damaged))}",
+            f"look at the disk (dmesg), then: rm {names} && housing repro {stage.addressing}; "
+            f"if that is an edit of yours: touch {names}",
+        )
 
 
 def _hashed(dep: Any) -> Any:  # noqa: ANN401 - DVC publishes no types

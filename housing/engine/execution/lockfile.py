@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import re
 import shlex
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
-from housing.errors import GraphError
+from housing.errors import GraphError, StageBusyError
+
+_log = logging.getLogger("housing.engine.execution")
+
+PATIENCE = 3600.0
+"""Seconds to wait for somebody else who holds DVC's lock."""
+
+_POLL = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,7 @@ def read(root: Path) -> dict[str, LockEntry]:
 
     Raises:
         GraphError: The file is no ``dvc.lock`` (a merge conflict, for one).
+        StageBusyError: Somebody else held DVC's lock for an hour.
     """
     with _steady(root):
         return parse(root / "dvc.lock")
@@ -136,8 +146,29 @@ def _steady(root: Path) -> Iterator[None]:
         yield
         return
     with guard.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+        _wait_for(file, guard)
         yield
+
+
+def _wait_for(file: IO[bytes], guard: Path) -> None:
+    began = time.monotonic()
+    said = False
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = time.monotonic() - began
+            if waited > PATIENCE:
+                raise StageBusyError(
+                    f"somebody else holds {guard}, so dvc.lock cannot be read",
+                    "pgrep -af dvc, and wait for that to end",
+                ) from None
+            if waited > 1 and not said:
+                _log.info("waiting for DVC's lock %s, which somebody else holds", guard)
+                said = True
+            time.sleep(_POLL)
+        else:
+            return
 
 
 def _entry(entry: Mapping[str, Any]) -> LockEntry:

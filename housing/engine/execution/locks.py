@@ -25,11 +25,12 @@ _log = logging.getLogger("housing.engine.execution")
 POLL = 0.02
 """Seconds between two tries; DVC's own 0.5 s make 16 stages run one after the other."""
 
+_SAY_EVERY = 600.0
 _FOLDER = Path(".dvc/tmp/housing/locks")
 
 
-class PatientLock(dvc.lock.Lock):
-    """DVC's repository lock, waited for as long as the caller says.
+class Patience:
+    """How DVC's repository lock is waited for: as long as the caller says.
 
     DVC itself gives up after 3 s, also where a stage has run and only its result is still to be
     saved: that result would be lost. Holders keep the lock while they load and while they hash.
@@ -42,28 +43,52 @@ class PatientLock(dvc.lock.Lock):
     """
 
     def __init__(self, lockfile: str, give_up: Callable[[], None], own: OwnEntries) -> None:
-        super().__init__(lockfile)  # type: ignore[no-untyped-call]  # DVC's
+        self._lockfile = lockfile
         self._give_up = give_up
         self._own = own
         self._held_before = False
+        self._say_at = 0.0
 
-    def lock(self) -> None:
-        """Takes the lock, however long it takes."""
-        began = time.monotonic()
-        said = False
-        while not self._try():
-            if not self._held_before:
-                self._give_up()
-            if not said and time.monotonic() - began > 1:
-                _log.info("waiting for DVC's lock %s, which somebody else holds", self.lockfile)
-                said = True
-            time.sleep(POLL)
+    def begin(self) -> None:
+        """The waiting begins."""
+        self._say_at = time.monotonic() + 1
+
+    def wait(self) -> None:
+        """The lock was not to be had: waits for the next try."""
+        if not self._held_before:
+            self._give_up()
+        if time.monotonic() > self._say_at:
+            _log.info("waiting for DVC's lock %s, which somebody else holds", self._lockfile)
+            self._say_at = time.monotonic() + _SAY_EVERY
+        time.sleep(POLL)
+
+    def taken(self) -> None:
+        """The lock is held."""
         self._held_before = True
         self._own.bring_back()
 
-    def unlock(self) -> None:
-        """Lets go of the lock: at the end, or for the time in which the command runs."""
+    def letting_go(self) -> None:
+        """The lock is about to be free: at the end, or while the command runs."""
         self._own.note()
+
+
+class PatientLock(dvc.lock.Lock):
+    """DVC's lock of the kernel, which a killed holder loses."""
+
+    def __init__(self, lockfile: str, patience: Patience) -> None:
+        super().__init__(lockfile)  # type: ignore[no-untyped-call]  # DVC's
+        self._patience = patience
+
+    def lock(self) -> None:
+        """Takes the lock, however long it takes."""
+        self._patience.begin()
+        while not self._try():
+            self._patience.wait()
+        self._patience.taken()
+
+    def unlock(self) -> None:
+        """Lets go of the lock."""
+        self._patience.letting_go()
         super().unlock()  # type: ignore[no-untyped-call]  # DVC's
 
     def _try(self) -> bool:
@@ -74,19 +99,48 @@ class PatientLock(dvc.lock.Lock):
         return True
 
 
+class PatientHardlinkLock(dvc.lock.HardlinkLock):
+    """DVC's lock by hard links (``core.hardlink_lock``), which a killed holder leaves behind."""
+
+    def __init__(self, lockfile: str, tmp_dir: str, patience: Patience) -> None:
+        super().__init__(lockfile, tmp_dir=tmp_dir, wait=True)  # type: ignore[no-untyped-call]  # DVC's
+        self._patience = patience
+
+    def lock(self, _timeout: object = None) -> None:
+        """Takes the lock, however long it takes."""
+        self._patience.begin()
+        try:
+            super().lock()
+        except BaseException:
+            Path(self._claimfile).unlink(missing_ok=True)
+            raise
+        self._patience.taken()
+
+    def unlock(self, *, unconditionally: bool = False) -> None:
+        """Lets go of the lock."""
+        self._patience.letting_go()
+        super().unlock(unconditionally=unconditionally)
+
+    def _sleep(self) -> None:
+        self._patience.wait()
+
+
 @contextlib.contextmanager
 def open_repo(root: Path, give_up: Callable[[], None], token: str = "") -> Iterator[Repo]:
     """Opens DVC's repository with a patient lock.
 
     Args:
         root: DVC's root folder.
-        give_up: See ``PatientLock``.
+        give_up: See ``Patience``.
         token: Name of this run in DVC's rwlock, if it gets entries there.
     """
     with Repo(str(root), _wait_for_lock=True) as repo:
-        if isinstance(repo.lock, dvc.lock.Lock):  # not so with core.hardlink_lock
-            own = OwnEntries(root, token)
-            repo.lock = PatientLock(repo.lock.lockfile, give_up, own)
+        lockfile = repo.lock.lockfile
+        patience = Patience(lockfile, give_up, OwnEntries(root, token))
+        if repo.config["core"].get("hardlink_lock"):
+            repo.lock = PatientHardlinkLock(lockfile, repo.tmp_dir, patience)
+        else:
+            repo.lock = PatientLock(lockfile, patience)
         repo.scm_context.quiet = True  # no advice to run git add in a task's log
         yield repo
 

@@ -18,8 +18,6 @@ from urllib.parse import quote, unquote
 
 import psutil
 import yaml
-from dvc.fs import localfs  # type: ignore[attr-defined]  # DVC publishes no types
-from dvc.rwlock import _edit_rwlock
 
 from housing.engine.files import write_whole
 
@@ -42,7 +40,11 @@ def journal(root: Path, lockfile: Path) -> Iterator[None]:
     """
     kept = root / _JOURNAL / quote(str(lockfile.relative_to(root)), safe="")
     write_whole(kept, lockfile.read_bytes() if lockfile.exists() else b"")
-    yield
+    try:
+        yield
+    except Exception:  # a full disk: what is there is half a file
+        finish_lockfiles(root)
+        raise
     kept.unlink()
 
 
@@ -50,25 +52,31 @@ def finish_lockfiles(root: Path) -> None:
     """Brings back a file of `journal` whose writer was killed before the last entry was in it."""
     for kept in (root / _JOURNAL).glob("[!.]*"):
         lockfile = root / unquote(kept.name)
-        if _entries(kept) <= _entries(lockfile):
+        before, now = _entries(kept), _entries(lockfile)
+        if now is not None and (before or set()) <= now:
             kept.unlink()
             continue
-        _log.warning("%s was cut off while it was written: brought back as it was", lockfile)
-        kept.replace(lockfile)
+        if lockfile.exists():
+            _log.warning("%s was cut off while it was written: brought back as it was", lockfile)
+        if before is None:  # there was no file
+            lockfile.unlink(missing_ok=True)
+            kept.unlink()
+        else:
+            kept.replace(lockfile)
 
 
-def _entries(file: Path) -> set[str]:
-    """The stages in a whole ``dvc.lock``, or the outs in a whole ``.dvc`` file.
+def _entries(file: Path) -> set[str] | None:
+    """The stages in a ``dvc.lock``, or the outs in a ``.dvc`` file; None where it is not whole.
 
-    An entry cut off at a line only looks out of date.
+    An entry that is cut off at the end of a line only looks out of date.
     """
     try:
         text = file.read_bytes()
         content = yaml.safe_load(text)
     except (FileNotFoundError, yaml.YAMLError):
-        return set()
+        return None
     if not text.endswith(b"\n") or not isinstance(content, dict):
-        return set()
+        return None
     outs = [out for out in content.get("outs") or () if isinstance(out, dict)]
     return {*(content.get("stages") or ()), *(str(out.get("path")) for out in outs)}
 
@@ -208,5 +216,15 @@ def _rwlock(root: Path) -> Path:
 
 @contextlib.contextmanager
 def _edited(root: Path) -> Iterator[Entries]:
-    with _edit_rwlock(str(root / ".dvc" / "tmp"), localfs, hardlink=False) as content:
-        yield content
+    path = _rwlock(root)
+    content = {"read": {}, "write": {}, **_read(path)}
+    yield content
+    write_whole(path, json.dumps(content).encode())
+
+
+def _read(path: Path) -> Entries:
+    try:
+        content: Entries = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    return content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shlex
@@ -13,13 +14,17 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from housing.engine.execution import locks, recovery, supervise
+import psutil
+
+from housing.engine.execution import locks, recovery, supervise, temporaries
+
+_log = logging.getLogger("housing.engine.execution")
 
 _RUNS = Path(".dvc/tmp/housing/runs")
 _WITHHELD = re.compile(
@@ -27,6 +32,8 @@ _WITHHELD = re.compile(
 )
 """Variables that a command does not get: the settings of Airflow, which hold its keys and its
 connections, and the passwords of databases. ``AIRFLOW_HOME`` and ``AIRFLOW_CTX_*`` hold none."""
+_COOKIE = "HOUSING_STAGE_RUN"
+"""Variable of a command and all that it starts: the folder of the run that they belong to."""
 _WAIT = 4.5  # seconds: the supervisor kills after 2, Airflow kills the task after 5
 
 
@@ -66,7 +73,11 @@ class Command:
         sys.argv = [*recovery.OWN.split(), quote(self.stage, safe="@"), self.token]
         os.environ["SHELL"] = str(shell)
         try:
-            with contextlib.chdir(self.root), _same_interrupt():
+            with (
+                contextlib.chdir(self.root),
+                _same_interrupt(),
+                temporaries.named(_id(self.folder)),
+            ):
                 yield
         finally:
             sys.argv = argv
@@ -74,20 +85,30 @@ class Command:
                 del os.environ["SHELL"]
             else:
                 os.environ["SHELL"] = known
+            if self.began and not self._is_over:
+                _end_all_of(self.folder)
             shutil.rmtree(self.folder)
 
-    def heal(self, run_cache: Path) -> None:
+    def heal(self, run_cache: Path, outs: Iterable[Path]) -> None:
         """Puts right what killed runs of this stage left; the caller holds the stage.
 
         Args:
             run_cache: DVC's run cache.
+            outs: The stage's outs.
         """
         every = self.folder.parent.glob(f"{quote(self.stage, safe='@')}+*")
         killed = [folder for folder in every if folder != self.folder]
+        for folder in killed:
+            _end_all_of(folder)
+            temporaries.sweep(_id(folder), run_cache.parent, outs)
         if killed:
             recovery.drop_empty_runs(run_cache)
         for folder in killed:
             shutil.rmtree(folder)
+
+    def sweep(self, run_cache: Path, outs: Iterable[Path]) -> None:
+        """Removes the temporary files that DVC left in this run; see ``heal``."""
+        temporaries.sweep(_id(self.folder), run_cache.parent, outs)
 
     def _write_shell(self) -> Path:
         """The executable that DVC takes for the shell.
@@ -100,7 +121,10 @@ class Command:
         given = [str(os.getpid()), str(self.folder), str(lock), real]
         # Not in this process's own environment: Airflow reads its settings there at any time.
         withheld = [f"--unset={name}" for name in os.environ if _WITHHELD.match(name)]
-        start = shlex.join(["env", *withheld, sys.executable, "-IS", supervise.__file__, *given])
+        cookie = f"{_COOKIE}={self.folder}"
+        start = shlex.join(
+            ["env", *withheld, cookie, sys.executable, "-IS", supervise.__file__, *given]
+        )
         self.folder.mkdir(parents=True)
         script = self.folder / Path(program).name
         script.write_text(
@@ -147,12 +171,45 @@ class Command:
         codes = [int(note["code"]) for note in self._notes() if "code" in note]
         return codes[-1] if codes else -signal.SIGKILL
 
+    @property
+    def _is_over(self) -> bool:
+        """Whether a supervisor lived to see the end of the last command, and of all it started."""
+        return "code" in self._notes()[-1]
+
     def _notes(self) -> list[dict[str, Any]]:
         try:
             text = (self.folder / "notes").read_text(encoding="utf-8")
         except FileNotFoundError:
             return []
         return [json.loads(line) for line in text.splitlines()]
+
+
+def _id(folder: Path) -> str:
+    """What is unique in the name of a run's folder, without the stage's name."""
+    return folder.name.rpartition("+")[2]
+
+
+def _end_all_of(folder: Path) -> None:
+    """Kills what is left of a run whose supervisors were killed both at once.
+
+    Nobody is its parent then, and a second try would write the same outs beside it.
+
+    Args:
+        folder: The folder of the run.
+    """
+    while left := [process for process in psutil.process_iter() if _belongs(process, folder)]:
+        _log.warning("killed what was left of %s: %s", folder.name, [p.pid for p in left])
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=_WAIT)
+
+
+def _belongs(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.environ().get(_COOKIE) == str(folder)
+    except psutil.Error:  # ended meanwhile, or somebody else's
+        return False
 
 
 @contextlib.contextmanager

@@ -19,10 +19,13 @@ import housing.engine.execution.preload  # noqa: F401 - a parent that imports th
 from housing.engine import graph
 from housing.engine.execution import (
     data_sources,
+    disks,
     dvc_errors,
     inputs,
     leftovers,
+    lockfile,
     locks,
+    proof,
     reasons,
     recovery,
 )
@@ -30,16 +33,13 @@ from housing.engine.execution.oddities import require_readable
 from housing.engine.execution.stage_process import Command
 from housing.engine.execution.stage_result import Change, StageRecord, Verdict
 from housing.engine.stage_notes import last_duration, note_duration
-from housing.errors import InputsChangedError
+from housing.errors import InputsChangedError, PipelineError
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc.stage import Stage
 
 _log = logging.getLogger("housing.engine.execution")
-
-PATIENCE = 3600.0
-"""Seconds to wait for somebody else who runs the stage, or one that it reads from."""
 
 ATTEMPTS = 3
 """How often a command is run whose deps or params change meanwhile, before its task fails."""
@@ -80,7 +80,7 @@ class StageRun:
     """
 
     def __init__(
-        self, root: Path, stage: str, *, force: bool = False, patience: float = PATIENCE
+        self, root: Path, stage: str, *, force: bool = False, patience: float = lockfile.PATIENCE
     ) -> None:
         self._root = root.resolve()
         self._name = stage
@@ -95,17 +95,26 @@ class StageRun:
         """See ``reproduce`` of this module."""
         node = graph.load(self._root, self._lose_patience)[self._name]
         self._data_sources = node.data_sources
+        outs = [self._root / out for out in node.outs]
+        places = [self._root]
         with (
             locks.hold(self._root, node, self._deadline, self._give_up),
+            disks.told(self._name, places, outs),
             self._command.in_place(),
             locks.open_repo(self._root, self._lose_patience, self._command.token) as repo,
         ):
-            self._command.heal(Path(repo.stage_cache.cache_dir))
+            runs = Path(repo.stage_cache.cache_dir)
+            places += [runs.parent, Path(repo.tmp_dir), Path(repo.site_cache_dir)]
+            self._command.heal(runs, outs)
             require_readable(repo, self._name, node.deps)
+            if proof.wanted():
+                proof.prove_restores(repo)
             try:
                 self._run_on_steady_inputs(repo)
             except DvcException as error:
                 told = dvc_errors.told_apart(error, self._command)
+                if type(told) is PipelineError:  # DVC's own saving broke off
+                    self._command.sweep(runs, outs)
                 # One that came through DVC is its cause already: no circle.
                 raise told from (None if told.__traceback__ else error)
             except BaseException:

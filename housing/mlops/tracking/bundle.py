@@ -155,9 +155,14 @@ def write_bundle(
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             code_paths=[str(_copy_code(Path(folder)))],
             artifacts={
-                "model": str(result.root / result.model),
-                "transform": str(result.root / TRANSFORM),
-                "report": str(result.root / REPORT),
+                **{
+                    name: str(_copy_file(result.root / path, Path(folder)))
+                    for name, path in (
+                        ("model", result.model),
+                        ("transform", TRANSFORM),
+                        ("report", REPORT),
+                    )
+                },
                 "columns": str(columns),
             },
             signature=signature(params),
@@ -190,6 +195,11 @@ def read_columns(bundle: Path) -> dict[str, Column]:
 def _columns(params: Params) -> str:
     named = {name: params.data.columns[name] for name in params.data.inputs}
     return json.dumps({name: column.model_dump(mode="json") for name, column in named.items()})
+
+
+def _copy_file(path: Path, folder: Path) -> Path:
+    """A plain copy: MLflow refuses a symlink, and DVC makes one with ``cache.type symlink``."""
+    return Path(shutil.copyfile(path, folder / path.name))
 
 
 def _environment() -> dict[str, object]:
