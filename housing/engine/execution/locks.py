@@ -17,7 +17,7 @@ from dvc.repo import Repo, lock_repo
 
 from housing.engine.execution import recovery
 from housing.engine.execution.recovery import OwnEntries
-from housing.engine.graph import StageNode
+from housing.engine.graph.nodes import StageNode
 from housing.errors import StageBusyError
 
 _log = logging.getLogger("housing.engine.execution")
