@@ -180,7 +180,7 @@ def _complete(dag: DAG, graph: Graph) -> None:
 
 
 def _document(node: StageNode) -> str:
-    commands = "\n".join(node.cmd)
+    commands = "\n".join(node.cmd) or f"# no command: DVC fetches {', '.join(node.deps)}"
     # Longer than any fence inside: a command cannot end the block and go on as Markdown.
     fence = "`" * max(3, *(len(ticks) + 1 for ticks in re.findall("`+", commands)), 0)
     return (
