@@ -33,7 +33,7 @@ def validate(params, ti):
         raise AirflowSkipException("promoted already")
     passed = params["mode"] not in {"rejected", "told"}
     if params["mode"] == "told":
-        ti.xcom_push(xcoms.TOLD_BY, "the run of yesterday")
+        ti.xcom_push(xcom_keys.TOLD_BY, "the run of yesterday")
     check = {"name": "rmse", "passed": passed, "value": 1, "limit": 2, "sentence": "RMSE is high"}
     ti.xcom_push(xcom_keys.VERDICT, {**VERDICT, "passed": passed, "checks": [check]})
 
