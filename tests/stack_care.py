@@ -91,14 +91,12 @@ def is_upgraded(stack: Stack) -> None:
     check("next version" not in model, "the workspace has its old code")
     say("upgrading as documented")
     stack.compose("down")
-    stack.env |= {"HOUSING_IMAGE": NEXT_IMAGE, "HOUSING_TELEMETRY": "True"}
-    stack.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://{COLLECTOR}:4318"
+    stack.env["HOUSING_IMAGE"] = NEXT_IMAGE
     stack.up()
     model = stack.inside(SCHEDULER, "tail", "-n", "1", "/workspace/housing/domain/model.py")
     check("next version" in model, "the workspace has the new code")
     stack.ends_well(run)
-    tasks = stack.run()
-    check(tasks["train_model.xgboost"] == "skipped", "the stages ran again with it")
+    stack.run()  # the training may have ended before the stack went down: this one is of new code
     lock = stack.inside(SCHEDULER, "cat", "/workspace/dvc.lock")
     new = stack.inside(SCHEDULER, "md5sum", "/workspace/housing/domain/model.py").split()[0]
     found = set(re.findall(r"housing/domain/model\.py\n\s+hash: md5\n\s+md5: (\w+)", lock))
@@ -122,16 +120,22 @@ def takes_a_delivery(stack: Stack) -> None:
 
 
 def sends_telemetry(stack: Stack) -> None:
-    """Metrics and traces arrive where `.env` says; the upgrade above set the switch."""
+    """Metrics and traces arrive where `.env` says."""
     say("collecting metrics and traces")
     server = ("-d", "--name", COLLECTOR, "--network", f"{PROJECT}_airflow", "housing")
     docker("run", *server, "python", "-u", "-c", COLLECT)
+    stack.env |= {
+        "HOUSING_TELEMETRY": "True",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{COLLECTOR}:4318",
+    }
     try:
+        stack.up()
         stack.run()
         for kind in ("metrics", "traces"):
             until(partial(arrived, kind), f"{kind} arrive")
             say(f"  ok: {kind} arrive at the collector")
     finally:
+        stack.env["HOUSING_TELEMETRY"] = "False"
         docker("rm", "-f", COLLECTOR)
 
 
