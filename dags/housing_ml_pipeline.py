@@ -17,6 +17,7 @@ from housing.engine.airflow.task_group import DvcTaskGroup
 from housing.orchestration.dashboard_task import DashboardOperator
 from housing.orchestration.finish_tasks import FailureAlertOperator, SummaryOperator
 from housing.orchestration.gate_tasks import PromoteOperator, ValidateModelOperator
+from housing.orchestration.house_workspace import apply_overrides
 from housing.orchestration.notify_tasks import CHANNELS, NotifyOperator
 from housing.settings import load_settings
 
@@ -46,7 +47,9 @@ with DAG(
     doc_md=__doc__,
 ) as dag:
     root = str(settings.root)
-    stages = DvcTaskGroup("stages", root=root, name="housing")
+    stages = DvcTaskGroup(
+        "stages", root=root, name="housing", operator_args={"apply_overrides": apply_overrides}
+    )
     tasks = stages.stages
     validate = ValidateModelOperator(
         task_id="validate_model",

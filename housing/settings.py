@@ -24,10 +24,12 @@ class Settings(BaseSettings):
         root: ``HOUSING_ROOT``: the folder of ``dvc.yaml`` and ``params.yaml``. In a stage's
             command it is DVC's root, whatever the variable says: ``dvc exp run --temp`` works in
             a copy of the repository.
+        project: ``HOUSING_PROJECT``: the project's folder, where the root is a copy of it, in which
+            a run with overrides works; such a run sets it. MLflow's store stays in the project.
         tracking_uri: ``MLFLOW_TRACKING_URI``: an MLflow server, or an SQLite store. By default
-            an SQLite store under the root. It may hold a login, so it is left out of the repr.
+            an SQLite store under the project. It may hold a login, so it is left out of the repr.
         artifacts: ``HOUSING_ARTIFACTS``: where a new MLflow experiment keeps its artifacts. By
-            default a folder under the root for an SQLite store; a server decides for itself.
+            default a folder under the project for an SQLite store; a server decides for itself.
         mlflow_url: ``HOUSING_MLFLOW_URL``: where a browser finds MLflow, where that is not the
             tracking URI: links lead there.
         git_revision: ``HOUSING_GIT_REVISION``: the revision of the code, where the root is no
@@ -51,6 +53,7 @@ class Settings(BaseSettings):
     )
 
     root: Path = Field(default_factory=Path.cwd)
+    project: Path | None = None
     # MLflow reads this variable too, and its name is MLflow's.
     tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI", repr=False)
     artifacts: str = ""
@@ -77,8 +80,13 @@ class Settings(BaseSettings):
         What never sees a password cannot write it down: MLflow's client quotes its URI in errors.
         The login is in `login`. A database's URI keeps it, for there is no other place.
         """
-        uri = self.tracking_uri or f"sqlite:///{self.root.resolve()}/.mlflow/mlflow.db"
+        uri = self.tracking_uri or f"sqlite:///{self._home}/.mlflow/mlflow.db"
         return fit_to_show(uri).rstrip("/") if uri.startswith(WEB) else uri
+
+    @property
+    def _home(self) -> Path:
+        """The folder that outlives the run."""
+        return (self.project or self.root).resolve()
 
     @property
     def login(self) -> tuple[str, str] | None:
@@ -96,7 +104,7 @@ class Settings(BaseSettings):
             return self.artifacts
         if self.store.startswith(WEB):
             return None
-        return (self.root.resolve() / ".mlflow" / "artifacts").as_uri()
+        return (self._home / ".mlflow" / "artifacts").as_uri()
 
     def run_address(self, run_id: str) -> str:
         """Where a browser sees an MLflow run, or "" for a store without a server."""

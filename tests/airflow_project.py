@@ -23,10 +23,12 @@ from pathlib import Path
 from airflow.sdk import DAG
 from housing.orchestration.finish_tasks import FailureAlertOperator, SummaryOperator
 from housing.engine.airflow.task_group import DvcTaskGroup
+from housing.orchestration.house_workspace import apply_overrides
 
 root = Path(__file__).parent
 with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None):
-    tasks = DvcTaskGroup("stages", root=root, name="tiny").stages
+    tasks = DvcTaskGroup("stages", root=root, name="tiny",
+                         operator_args={"apply_overrides": apply_overrides}).stages
     alert = FailureAlertOperator(task_id="alert", validate="gate")
     summary = SummaryOperator(
         task_id="summary", root=str(root), validate="gate", promote="promotion",

@@ -151,14 +151,12 @@ def test_the_workspace_has_all_that_shapes_the_graph(tmp_path: Path) -> None:
     content = {"vars": ["names.yaml"], "stages": {"make": stage}}
     (root / "dvc.yaml").write_text(yaml.safe_dump(content))
     workspace = Workspace.of(root, ("dag", "run"), ["seed=8"])
-    with workspace.entered() as settings:
-        assert graph.load(settings.root).stages == graph.load(root).stages
-        assert dvc(settings.root, "remote", "list") == dvc(root, "remote", "list")
-        assert (
-            dvc(settings.root, "status", "raw.dvc").strip() == "Data and pipelines are up to date."
-        )
+    with workspace.entered() as copy:
+        assert graph.load(copy).stages == graph.load(root).stages
+        assert dvc(copy, "remote", "list") == dvc(root, "remote", "list")
+        assert dvc(copy, "status", "raw.dvc").strip() == "Data and pipelines are up to date."
     workspace.remove()
-    assert not settings.root.exists()
+    assert not copy.exists()
 
 
 def test_a_stage_that_the_overrides_add_has_no_task(tmp_path: Path) -> None:
@@ -198,13 +196,13 @@ def test_a_task_that_is_cleared_later_finds_what_its_run_had_made(tmp_path: Path
     shutil.copy(PARAMS, project.root)
     command = [sys.executable, "-m", "dvc", "repro", "--quiet"]
     workspace = Workspace.of(project.root, ("dag", "run"), OVERRIDES)
-    with workspace.entered() as settings:
-        subprocess.run(command, cwd=settings.root, env=project.env(), check=True)
-        made = (settings.root / "model.txt").read_bytes()
+    with workspace.entered() as copy:
+        subprocess.run(command, cwd=copy, env=project.env(), check=True)
+        made = (copy / "model.txt").read_bytes()
         assert b"max_depth: 8" in made
         workspace.remove()
-        assert settings.root.exists(), "a task works in it"
+        assert copy.exists(), "a task works in it"
     workspace.remove()
     assert not workspace.root.exists()
-    with workspace.entered() as settings:
-        assert (settings.root / "model.txt").read_bytes() == made
+    with workspace.entered() as copy:
+        assert (copy / "model.txt").read_bytes() == made

@@ -15,9 +15,9 @@ from airflow.sdk.exceptions import AirflowFailException
 from housing.engine.airflow import xcom_keys
 from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.run_options import Steering
-from housing.engine.airflow.workspace import Workspace
 from housing.engine.files import write_whole
 from housing.orchestration import alerts
+from housing.orchestration.house_workspace import workspace_of
 from housing.orchestration.sweep import sweep
 from housing.settings import RUNS
 
@@ -102,7 +102,7 @@ class SummarizingOperator(BaseOperator):
         ti, states = context["ti"], _states(context["ti"])
         failures = _failures(ti, states)
         overrides = Steering.of(context["params"]).overrides
-        workspace = Workspace.of(Path(self.root), (ti.dag_id, ti.run_id), overrides)
+        workspace = workspace_of(self.root, (ti.dag_id, ti.run_id), overrides)
         summary = Summary(
             dag_id=ti.dag_id,
             run_id=ti.run_id,
@@ -148,7 +148,7 @@ class SummaryOperator(SummarizingOperator):
         for line in summary.lines():
             self.log.info("%s", line)
         run = (summary.dag_id, summary.run_id)
-        Workspace.of(Path(self.root), run, summary.overrides).remove()
+        workspace_of(self.root, run, summary.overrides).remove()
         for place in sweep(Path(self.root), context["ti"]):
             self.log.info("removed the workspace %s of a run that is over", place)
         if summary.failures:

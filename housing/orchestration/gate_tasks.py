@@ -15,7 +15,7 @@ from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.links import Linked, RunLink
 from housing.engine.airflow.run_options import Steering
-from housing.engine.airflow.workspace import Workspace
+from housing.orchestration.house_workspace import workspace_of
 from housing.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         upstream = graph.load(Path(self.root)).upstream
         if not steering.reaches_gate(upstream):
             raise skipped(f"no result: {steering.scope} {steering.stage}")
-        with Workspace.of(Path(self.root), run, steering.overrides).entered() as settings:
+        with workspace_of(self.root, run, steering.overrides).entered():
+            settings = _inside(self.root, steering)
             verdict = registry.validate(settings, _judging(Path(self.root), settings))
             self.show({RunLink.name: settings.run_address(verdict.run_id)})
         return verdict
@@ -142,8 +143,9 @@ class PromoteOperator(Linked, BaseOperator):
         run = (ti.dag_id, ti.run_id)
         with (
             explained(context),
-            Workspace.of(Path(self.root), run, steering.overrides).entered() as settings,
+            workspace_of(self.root, run, steering.overrides).entered(),
         ):
+            settings = _inside(self.root, steering)
             content = ti.xcom_pull(task_ids=self.validate, key=xcom_keys.VERDICT, map_indexes=-1)
             verdict = gate.Verdict.from_dict(content)
             self.show({RunLink.name: settings.run_address(verdict.run_id)})
@@ -152,6 +154,11 @@ class PromoteOperator(Linked, BaseOperator):
         if not promotion.moved:
             self.outlets = []  # Airflow emits an event for each outlet: nothing changed
         return promotion.model_dump(mode="json")
+
+
+def _inside(root: str, steering: Steering) -> Settings:
+    """The settings of the workspace that is entered: the environment tells those of a copy."""
+    return load_settings() if steering.overrides else load_settings(Path(root))
 
 
 def _judging(project: Path, settings: Settings) -> Params:

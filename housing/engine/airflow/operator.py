@@ -17,7 +17,7 @@ from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.links import Linked, RunLink, StageLink, stage_address
 from housing.engine.airflow.run_options import Steering
-from housing.engine.airflow.workspace import Workspace
+from housing.engine.airflow.workspace import ApplyOverrides, Workspace
 
 if TYPE_CHECKING:
     from housing.engine.execution.stage_result import StageRecord
@@ -41,6 +41,8 @@ class DvcStageOperator(Linked, BaseOperator):
         file: The ``dvc.yaml`` of the stage, relative to the root.
         on_unchanged: ``skip``, or ``succeed`` for tasks after it that ask for a success, as those
             with Airflow's default trigger rule do.
+        apply_overrides: Checks and replaces the parameters of a run with overrides, in place of
+            what ``dvc exp run --set-param`` does.
     """
 
     operator_extra_links = (StageLink(), RunLink())
@@ -53,6 +55,7 @@ class DvcStageOperator(Linked, BaseOperator):
         root: str,
         file: str = "dvc.yaml",
         on_unchanged: Literal["skip", "succeed"] = "skip",
+        apply_overrides: ApplyOverrides | None = None,
         **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
     ) -> None:
         kwargs.setdefault("trigger_rule", TriggerRule.NONE_FAILED)  # an unchanged stage is skipped
@@ -61,6 +64,7 @@ class DvcStageOperator(Linked, BaseOperator):
         self.root = root
         self.file = file
         self.on_unchanged = on_unchanged
+        self._apply = apply_overrides
         self._running: StageRun | None = None
         self._killed = False
 
@@ -106,16 +110,17 @@ class DvcStageOperator(Linked, BaseOperator):
         if steering.overrides:
             self.outlets = []  # what this run makes is not the data that others wait for
         force = steering.forces(self.stage, upstream)
-        with Workspace.of(root, (ti.dag_id, ti.run_id), steering.overrides).entered() as settings:
-            if steering.overrides and self.stage not in graph.load(settings.root).names:
+        run = (ti.dag_id, ti.run_id)
+        with Workspace.of(root, run, steering.overrides, self._apply).entered() as workspace:
+            if steering.overrides and self.stage not in graph.load(workspace).names:
                 raise skipped(f"left out: the overrides leave no stage {self.stage}")
-            peers.compare(ti, settings.root, self.stage, upstream.get(self.stage, ()))
-            self._running = StageRun(settings.root, self.stage, force=force)
+            peers.compare(ti, workspace, self.stage, upstream.get(self.stage, ()))
+            self._running = StageRun(workspace, self.stage, force=force)
             if self._killed:  # before there was a run to kill
                 self._running.kill()
             record = self._running.reproduce()
             address = stage_address(Path(self.root), self.file)
-            self.show({StageLink.name: address, **last_links(settings.root, self.stage)})
+            self.show({StageLink.name: address, **last_links(workspace, self.stage)})
             return record
 
     def on_kill(self) -> None:

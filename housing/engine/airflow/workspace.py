@@ -9,17 +9,18 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from housing.domain.overrides import override
 from housing.engine import graph
 from housing.engine.airflow.task_ids import folder_of
 from housing.errors import ConfigError
-from housing.settings import Settings, load_settings
+
+ApplyOverrides = Callable[[Path, Sequence[str]], None]
+"""Replaces parameters in the params files below a folder, or raises an error that says why not."""
 
 FOLDER = Path(".housing/workspaces")
 """Folder, below the project, of one place for each run with overrides.
@@ -35,8 +36,8 @@ class Workspace:
     """The folder in which the stages of one run work.
 
     A run without overrides works in the project. A run with overrides works in a copy of what its
-    stages declare, with its own ``params.yaml`` and ``dvc.lock``, and with the project's cache and
-    MLflow store: it reuses what is cached, and leaves nothing behind in the project. The first
+    stages declare, with its own params files and ``dvc.lock``, and with the project's cache: it
+    reuses what is cached, and leaves nothing behind in the project. The first
     task that needs the copy makes it; the run's summary removes it. Its ``dvc.lock`` stays as long
     as Airflow knows the run: a task that somebody clears later makes the copy anew, and finds in it
     what the run had made and not what the project has.
@@ -44,17 +45,25 @@ class Workspace:
     Attributes:
         project: The project's folder.
         run: The DAG and its run, by Airflow's ids.
-        overrides: ``path=value`` pairs that replace values of ``params.yaml``, or none.
+        overrides: ``[file:]key=value`` pairs that replace parameters, or none.
+        apply: Replaces them; by default as ``dvc exp run --set-param`` does.
     """
 
     project: Path
     run: tuple[str, str]
     overrides: tuple[str, ...]
+    apply: ApplyOverrides = field(compare=False)
 
     @classmethod
-    def of(cls, project: Path, run: tuple[str, str], overrides: Sequence[str]) -> Self:
+    def of(
+        cls,
+        project: Path,
+        run: tuple[str, str],
+        overrides: Sequence[str],
+        apply: ApplyOverrides | None = None,
+    ) -> Self:
         """The workspace of a run; the arguments are the attributes."""
-        return cls(project.resolve(), run, tuple(overrides))
+        return cls(project.resolve(), run, tuple(overrides), apply or _as_dvc)
 
     @property
     def place(self) -> Path:
@@ -67,31 +76,28 @@ class Workspace:
         return self.place / COPY if self.overrides else self.project
 
     @contextmanager
-    def entered(self) -> Iterator[Settings]:
-        """Makes the workspace where it is missing, and points the environment at it.
+    def entered(self) -> Iterator[Path]:
+        """Makes the workspace where it is missing, and tells the stages of it by the environment.
+
+        In a copy, ``HOUSING_ROOT`` is the copy, ``HOUSING_PROJECT`` is the project that it was
+        made of, and ``HOUSING_OVERRIDES`` holds the overrides as JSON.
 
         Yields:
-            The settings that hold in the workspace.
+            The folder in which DVC works.
 
         Raises:
             ConfigError: An override names no parameter, its value does not fit, or it adds a stage.
         """
-        settings = load_settings(self.project)
         if not self.overrides:
-            yield settings
+            yield self.root
             return
         inside = {
             "HOUSING_ROOT": str(self.root),
+            "HOUSING_PROJECT": str(self.project),
             "HOUSING_OVERRIDES": json.dumps(self.overrides),
-            "MLFLOW_TRACKING_URI": settings.tracking_uri or settings.store,
-            **(
-                {"HOUSING_ARTIFACTS": settings.artifact_location}
-                if settings.artifact_location
-                else {}
-            ),
         }
         with self._made(), _environment(inside):
-            yield load_settings()
+            yield self.root
 
     def remove(self) -> None:
         """Removes the copy, where there is one that nobody works in; the project itself stays."""
@@ -112,7 +118,6 @@ class Workspace:
             yield
 
     def _make(self) -> None:
-        text = override((self.project / "params.yaml").read_text("utf-8"), self.overrides)
         partial = self.place / PARTIAL
         shutil.rmtree(partial, ignore_errors=True)
         locks = _copy(self.project, partial)
@@ -120,7 +125,7 @@ class Workspace:
         (self.place / NOTE).write_text(json.dumps(note), encoding="utf-8")
         if (self.place / LOCKS).exists():
             shutil.copytree(self.place / LOCKS, partial, dirs_exist_ok=True)
-        (partial / "params.yaml").write_text(text, encoding="utf-8")
+        self.apply(partial, self.overrides)
         _share_cache(self.project, partial)
         _require_tasks(self.project, partial)
         # A stage that runs alone reads what the stages before it wrote.
@@ -202,6 +207,12 @@ def _copy(project: Path, target: Path) -> set[str]:
     return locks
 
 
+def _as_dvc(root: Path, overrides: Sequence[str]) -> None:
+    from housing.engine.execution.overrides import apply  # DVC is too heavy for a DAG file
+
+    apply(root, overrides)
+
+
 def _wait() -> None:
     """Goes on waiting for DVC's lock: a copy must not be made by the graph of yesterday."""
 
@@ -224,7 +235,7 @@ def _require_tasks(project: Path, copy: Path) -> None:
     if added:
         raise ConfigError(
             f"the overrides add {', '.join(added)}, for which the DAG has no task",
-            "add it in params.yaml",
+            "add it in the params file",
         )
 
 
