@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from housing.errors import fit_to_show
+from housing.engine.errors import fit_to_show
 
 if TYPE_CHECKING:
     from housing.domain.gate import Check, Verdict

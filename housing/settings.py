@@ -9,8 +9,9 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, Json, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from housing.engine.errors import fit_to_show
 from housing.engine.root import dvc_root
-from housing.errors import ConfigError, fit_to_show
+from housing.errors import ConfigError
 
 WEB = ("http://", "https://")
 RUNS = Path(".housing/runs")

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from housing.domain.config import Params, load_params
+from housing.engine.errors import ExplainedError
 from housing.engine.root import dvc_root
 from housing.engine.stage_notes import note_duration
-from housing.errors import ConfigError, DataError, FileChangedError, HousingError, ModelError
+from housing.errors import ConfigError, DataError, FileChangedError, ModelError
 
 
 def run(body: Callable[[Params], None]) -> None:
@@ -29,7 +30,7 @@ def run(body: Callable[[Params], None]) -> None:
     start = time.monotonic()
     try:
         body(load_params(Path("params.yaml")))
-    except HousingError as error:
+    except ExplainedError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(_exit_code(error))
     root = dvc_root()
@@ -37,7 +38,7 @@ def run(body: Callable[[Params], None]) -> None:
         note_duration(root, os.environ["DVC_STAGE"], time.monotonic() - start)
 
 
-def _exit_code(error: HousingError) -> int:
+def _exit_code(error: ExplainedError) -> int:
     if isinstance(error, ConfigError):
         return os.EX_CONFIG
     wrong = isinstance(error, DataError | ModelError)

@@ -10,14 +10,11 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from housing.engine.airflow import xcom_keys
 from housing.engine.airflow.error_handling import explained
+from housing.engine.errors import ExplainedError, GraphError, StageBusyError, StageFailedError
 from housing.errors import (
     ConfigError,
     DataError,
     FileChangedError,
-    GraphError,
-    HousingError,
-    StageBusyError,
-    StageFailedError,
     TrackingUnavailableError,
 )
 
@@ -49,7 +46,7 @@ def ends(error: Exception) -> tuple[type[BaseException], dict[str, Any]]:
         StageFailedError("train_model ended with exit code 78", exit_code=78),
     ],
 )
-def test_what_a_retry_would_find_again_is_not_tried_again(error: HousingError) -> None:
+def test_what_a_retry_would_find_again_is_not_tried_again(error: ExplainedError) -> None:
     assert ends(error) == (AirflowFailException, {xcom_keys.ERROR: str(error)})
 
 

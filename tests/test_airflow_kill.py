@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from housing.errors import StageFailedError
+from housing.engine.errors import StageFailedError
 from tests.airflow_project import Project
 
 SLOW = {

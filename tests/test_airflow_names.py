@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from housing.engine.airflow.assets import asset_of, path_of
 from housing.engine.airflow.links import stage_address, web_address
 from housing.engine.airflow.task_ids import LIMIT, stage_of, task_id_of
-from housing.errors import GraphError
+from housing.engine.errors import GraphError
 from housing.settings import load_settings
 
 # What Airflow itself demands of a task id: airflow.sdk.definitions._internal.node.KEY_REGEX.

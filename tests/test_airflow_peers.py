@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from housing.engine.airflow import peers
+from housing.engine.errors import EngineError
 from housing.engine.execution import stage_run
-from housing.errors import PipelineError
 from tests.airflow_project import Project
 
 STAGES = {
@@ -54,11 +54,11 @@ def test_a_worker_that_shares_the_workspace_goes_on(done: tuple[Path, dict[str, 
 @pytest.mark.usefixtures("celery")
 def test_a_worker_with_another_result_names_both_hosts(done: tuple[Path, dict[str, Any]]) -> None:
     root, record = done
-    with pytest.raises(PipelineError) as caught:
+    with pytest.raises(EngineError) as caught:
         compare(root, elsewhere(record, md5="0" * 32))
     assert "on worker-2" in caught.value.fact
     assert f"on {socket.gethostname()}" in caught.value.fact
-    with pytest.raises(PipelineError, match="and nothing on"):
+    with pytest.raises(EngineError, match="and nothing on"):
         compare(root, elsewhere(record, path="other.txt"))
 
 

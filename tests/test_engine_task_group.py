@@ -15,7 +15,8 @@ from airflow.sdk.bases.operator import BaseOperator
 from airflow.serialization.serialized_objects import DagSerialization
 
 from housing.engine.airflow.task_group import DvcDag, DvcTaskGroup
-from housing.errors import ConfigError, GraphError
+from housing.engine.errors import GraphError
+from housing.errors import ConfigError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STAGES = {

@@ -15,9 +15,9 @@ import yaml
 from dvc.repo import Repo
 
 from housing.engine import graph
+from housing.engine.errors import StageFailedError
 from housing.engine.execution import lockfile, stage_run
 from housing.engine.execution.stage_result import Change
-from housing.errors import StageFailedError
 from tests.conftest import MakeRepo
 
 FILES = {

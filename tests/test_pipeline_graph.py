@@ -8,7 +8,7 @@ import pytest
 from dvc.cli import main as dvc
 
 from housing.engine import graph
-from housing.errors import GraphError
+from housing.engine.errors import GraphError
 from tests.conftest import MakeRepo
 
 OUTS = "outs: [{{path: {}, md5: aaaaaaaabbbbbbbbccccccccdddddddd}}]\n"

@@ -8,8 +8,8 @@ from textwrap import dedent
 
 import pytest
 
+from housing.engine.errors import InputsChangedError, StageFailedError
 from housing.engine.execution import lockfile, stage_run
-from housing.errors import InputsChangedError, StageFailedError
 from tests.conftest import MakeRepo
 from tests.test_pipeline_run import status
 

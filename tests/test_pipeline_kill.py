@@ -18,8 +18,8 @@ import psutil
 import pytest
 from dvc.stage import PipelineStage
 
+from housing.engine.errors import DiskFullError, StageFailedError
 from housing.engine.execution import lockfile, stage_run
-from housing.errors import DiskFullError, StageFailedError
 from tests.conftest import MakeRepo
 
 # Half an out, children in sessions of their own, some of them deaf to TERM: all have to go.

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from housing.engine import graph
+from housing.engine.errors import GraphError
 from housing.engine.execution import lockfile, stage_run
-from housing.errors import GraphError
 from tests.conftest import MakeRepo
 
 DVC_YAML = "stages:\n  copy: {cmd: cp in.txt out.txt, deps: [in.txt], outs: [out.txt]}\n"

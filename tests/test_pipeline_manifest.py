@@ -13,8 +13,8 @@ import pytest
 from zc.lockfile import LockFile
 
 from housing.engine import graph
+from housing.engine.errors import GraphError, StageBusyError
 from housing.engine.graph import manifest
-from housing.errors import GraphError, StageBusyError
 from tests.conftest import MakeRepo
 
 FILES = {

@@ -10,8 +10,8 @@ from textwrap import dedent
 import pytest
 
 from housing.cli.doctor import deep
+from housing.engine.errors import EngineError
 from housing.engine.execution import lockfile, proof, stage_run
-from housing.errors import PipelineError
 from housing.settings import Settings
 from tests.conftest import MakeRepo
 
@@ -70,7 +70,7 @@ def test_a_damaged_dep_is_not_read(dep: str, root: Path, monkeypatch: pytest.Mon
     stage_run.reproduce(root, "down")
     damage(root / dep)
     (root / "down.txt").unlink()
-    with pytest.raises(PipelineError, match=f"dep {dep}: .* -> ") as error:
+    with pytest.raises(EngineError, match=f"dep {dep}: .* -> ") as error:
         stage_run.reproduce(root, "down", force=True)
     assert f"rm {dep} && housing repro down" in error.value.hint
     assert proof.damaged_outs(root) == [dep.partition("/")[0]]

@@ -16,9 +16,9 @@ from textwrap import dedent
 
 import pytest
 
+from housing.engine.errors import GraphError, RemoteError, StageBusyError, StageFailedError
 from housing.engine.execution import lockfile, recovery, stage_run
 from housing.engine.execution.stage_result import Change, StageRecord
-from housing.errors import GraphError, RemoteError, StageBusyError, StageFailedError
 from tests.conftest import MakeRepo
 
 FILES = {

@@ -16,7 +16,7 @@ from housing.cli import app
 from housing.domain.gate import Check, Verdict
 from housing.engine.airflow import xcom_keys
 from housing.engine.airflow.error_handling import explained
-from housing.errors import RemoteError, fit_to_show
+from housing.engine.errors import RemoteError, fit_to_show
 from housing.messages import Message, failure, promotion, rejection
 from housing.mlops.registry import aliases
 from housing.orchestration.run_summary import Summary

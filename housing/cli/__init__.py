@@ -10,7 +10,7 @@ import json
 import sys
 
 from housing.cli.app import app
-from housing.errors import HousingError
+from housing.engine.errors import ExplainedError
 
 __all__ = ["app", "main"]
 
@@ -19,7 +19,7 @@ def main() -> None:
     """Runs the command line; a known error ends it with its message and exit code 1."""
     try:
         app()
-    except HousingError as error:
+    except ExplainedError as error:
         if "--json" not in sys.argv:
             sys.exit(f"error: {error}")
         sys.stdout.write(json.dumps({"error": error.fact, "next": error.hint}, indent=2) + "\n")

@@ -18,7 +18,8 @@ from rich.text import Text
 from housing.cli.console import console_of
 from housing.cli.home import CONNECTION
 from housing.domain.config import load_params
-from housing.errors import HousingError, TrackingError, fit_to_show
+from housing.engine.errors import ExplainedError, fit_to_show
+from housing.errors import TrackingError
 from housing.settings import WEB, Settings, load_settings
 
 State = Literal["ok", "warning", "fault"]
@@ -63,7 +64,7 @@ def examine(*, as_json: bool, deeply: bool = False) -> int:
 def _findings() -> Iterator[Finding]:
     try:
         settings = load_settings()
-    except HousingError as error:
+    except ExplainedError as error:
         yield Finding("environment", "fault", error.fact, error.hint)
         return
     checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
@@ -79,7 +80,7 @@ def _findings() -> Iterator[Finding]:
     for name, check in checks:
         try:
             yield check(settings)
-        except HousingError as error:
+        except ExplainedError as error:
             yield Finding(name, "fault", error.fact, error.hint)
 
 

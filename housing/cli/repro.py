@@ -14,10 +14,10 @@ from types import FrameType
 
 from housing.cli.run import INTERRUPTED
 from housing.engine import graph
+from housing.engine.errors import StageFailedError
 from housing.engine.execution.stage_result import StageRecord
 from housing.engine.execution.stage_run import StageRun
 from housing.engine.graph import Graph
-from housing.errors import StageFailedError
 from housing.settings import load_settings
 
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -37,7 +37,7 @@ def reproduce(names: list[str], *, as_json: bool) -> int:
 
     Raises:
         GraphError: There is no such stage, or ``dvc.yaml`` is wrong.
-        PipelineError: A stage failed, or somebody kept it busy for too long.
+        EngineError: A stage failed, or somebody kept it busy for too long.
     """
     root = load_settings().root
     todo = _in_order(graph.load(root), names)

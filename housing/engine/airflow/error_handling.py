@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,20 +9,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from housing.engine.airflow import xcom_keys
-from housing.errors import (
-    ConfigError,
-    DataError,
-    FileChangedError,
-    GraphError,
-    StageFailedError,
-    fit_to_show,
-)
-
-PERMANENT = frozenset({os.EX_DATAERR, os.EX_CONFIG})
-"""Exit codes by which a stage's command says that a retry finds the same: 65 and 78.
-
-They are those of sysexits.h for wrong data and wrong configuration.
-"""
+from housing.engine.errors import ExplainedError, fit_to_show
 
 
 @contextmanager
@@ -46,13 +32,6 @@ def explained(context: Context) -> Iterator[None]:
     except Exception as error:
         message = fit_to_show(str(error)) or type(error).__name__
         context["ti"].xcom_push(key=xcom_keys.ERROR, value=message)
-        if _is_permanent(error):
+        if isinstance(error, ExplainedError) and error.permanent:
             raise AirflowFailException(message) from error
         raise
-
-
-def _is_permanent(error: Exception) -> bool:
-    if isinstance(error, StageFailedError):
-        return error.exit_code in PERMANENT
-    wrong = isinstance(error, ConfigError | DataError | GraphError)
-    return wrong and not isinstance(error, FileChangedError)

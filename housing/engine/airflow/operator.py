@@ -80,7 +80,7 @@ class DvcStageOperator(Linked, BaseOperator):
             StageFailedError: The stage's command failed.
             StageBusyError: Somebody else holds DVC's lock.
             RemoteError: DVC's remote storage did not answer.
-            PipelineError: A task upstream worked in another workspace than this one.
+            EngineError: A task upstream worked in another workspace than this one.
         """
         with explained(context):
             record = self._reproduce(Steering.of(context["params"]), context["ti"])

@@ -10,7 +10,7 @@ from typing import Any
 from airflow.sdk.configuration import conf
 
 from housing.engine.airflow.task_ids import task_id_of
-from housing.errors import PipelineError
+from housing.engine.errors import EngineError
 
 
 def compare(ti: Any, root: Path, stage: str, upstream: Iterable[str]) -> None:  # noqa: ANN401  # Airflow's
@@ -28,7 +28,7 @@ def compare(ti: Any, root: Path, stage: str, upstream: Iterable[str]) -> None:  
         upstream: The stages that it reads from.
 
     Raises:
-        PipelineError: An out here is not what the upstream task left on its host.
+        EngineError: An out here is not what the upstream task left on its host.
     """
     if conf.get("core", "executor") == "LocalExecutor":
         return
@@ -48,7 +48,7 @@ def compare(ti: Any, root: Path, stage: str, upstream: Iterable[str]) -> None:  
             path, md5 = out["path"], out["md5"]
             found = known[path].md5 if path in known else "nothing"
             if found != md5:
-                raise PipelineError(
+                raise EngineError(
                     f"stage {stage}: {path} of {name} is {md5} on {there}, and {found} on {here}",
                     "give all workers one workspace, as docs/stack.md does, or run a single worker",
                 )

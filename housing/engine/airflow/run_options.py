@@ -48,7 +48,7 @@ class Steering:
         """Whether the run takes this stage.
 
         Raises:
-            ConfigError: The form names no stage of the graph.
+            OptionsError: The form names no stage of the graph.
         """
         return stage in select(self.stage, self.scope, upstream)
 
@@ -56,7 +56,7 @@ class Steering:
         """Whether the run forces this stage.
 
         Raises:
-            ConfigError: The form names no stage of the graph.
+            OptionsError: The form names no stage of the graph.
         """
         return stage in members(self.force, upstream)
 
@@ -64,7 +64,7 @@ class Steering:
         """Whether the run takes every last stage, so that there is a result to judge.
 
         Raises:
-            ConfigError: The form names no stage of the graph.
+            OptionsError: The form names no stage of the graph.
         """
         return last(upstream) <= select(self.stage, self.scope, upstream)
 

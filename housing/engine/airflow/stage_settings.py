@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from housing.engine.errors import GraphError
 from housing.engine.graph import StageNode
-from housing.errors import GraphError
 
 SECONDS = ("retry_delay", "execution_timeout")
 

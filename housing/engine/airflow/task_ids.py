@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from housing.errors import GraphError
+from housing.engine.errors import GraphError
 
 LIMIT = 250
 """Characters that Airflow allows in a task id (``airflow.sdk`` refuses a longer one)."""

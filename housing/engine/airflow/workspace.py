@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from housing.engine import graph
 from housing.engine.airflow.task_ids import folder_of
-from housing.errors import ConfigError
+from housing.engine.errors import OptionsError
 
 ApplyOverrides = Callable[[Path, Sequence[str]], None]
 """Replaces parameters in the params files below a folder, or raises an error that says why not."""
@@ -86,7 +86,7 @@ class Workspace:
             The folder in which DVC works.
 
         Raises:
-            ConfigError: An override names no parameter, its value does not fit, or it adds a stage.
+            OptionsError: An override names no parameter or adds a stage, or its value does not fit.
         """
         if not self.overrides:
             yield self.root
@@ -233,7 +233,7 @@ def _require_tasks(project: Path, copy: Path) -> None:
     known = graph.load(project, _wait).names
     added = [name for name in graph.load(copy).names if name not in known]
     if added:
-        raise ConfigError(
+        raise OptionsError(
             f"the overrides add {', '.join(added)}, for which the DAG has no task",
             "add it in the params file",
         )
@@ -243,7 +243,7 @@ def _dvc(root: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "dvc", "--cd", str(root), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ConfigError(f"{' '.join(command)} failed: {done.stderr.strip()}", "dvc doctor")
+        raise OptionsError(f"{' '.join(command)} failed: {done.stderr.strip()}", "dvc doctor")
     return done.stdout.strip()
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from housing.engine.errors import DiskFullError, StageFailedError
 from housing.engine.execution.stage_result import size
-from housing.errors import DiskFullError, StageFailedError
 
 _FULL = re.compile("no space left on device|disk is full|disk quota exceeded", re.IGNORECASE)
 _NO_LINK = re.compile("no possible cache link types", re.IGNORECASE)

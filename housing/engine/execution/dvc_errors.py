@@ -16,15 +16,15 @@ from dvc.stage.exceptions import MissingDataSource, StageCmdFailedError
 from dvc.utils.serialize import ParseError
 from dvc.utils.strictyaml import YAMLValidationError
 
-from housing.engine.execution import lockfile
-from housing.errors import (
+from housing.engine.errors import (
+    EngineError,
     GraphError,
     InputsChangedError,
-    PipelineError,
     RemoteError,
     StageBusyError,
     StageFailedError,
 )
+from housing.engine.execution import lockfile
 
 if TYPE_CHECKING:
     from housing.engine.execution.stage_process import Command
@@ -39,7 +39,7 @@ _REMOTE = (
     ConnectionError,
     TimeoutError,
 )
-_TABLE: tuple[tuple[tuple[type[BaseException], ...], type[PipelineError], str], ...] = (
+_TABLE: tuple[tuple[tuple[type[BaseException], ...], type[EngineError], str], ...] = (
     ((OutputDoesNotExistError,), StageFailedError, "let the command write it, or correct outs"),
     ((MissingDataSource,), StageFailedError, "dvc pull"),
     (_PARAMS, GraphError, "correct the params file"),
@@ -47,7 +47,7 @@ _TABLE: tuple[tuple[tuple[type[BaseException], ...], type[PipelineError], str], 
 )
 
 
-def told_apart(error: BaseException, command: Command) -> PipelineError:
+def told_apart(error: BaseException, command: Command) -> EngineError:
     """The error of this package for one that DVC raised while it ran a stage.
 
     Args:
@@ -61,12 +61,12 @@ def told_apart(error: BaseException, command: Command) -> PipelineError:
         known = _known(cause, command)
         if known:
             return known
-    return PipelineError(f"stage {command.stage}: {explain(error)}", "dvc status")
+    return EngineError(f"stage {command.stage}: {explain(error)}", "dvc status")
 
 
-def _known(cause: BaseException, command: Command) -> PipelineError | None:
+def _known(cause: BaseException, command: Command) -> EngineError | None:
     stage = command.stage
-    if isinstance(cause, PipelineError):
+    if isinstance(cause, EngineError):
         return cause
     if isinstance(cause, StageCmdFailedError):
         return failed(command, explain(cause))
@@ -85,7 +85,7 @@ def _unreadable(path: Path, cause: ParseError | YAMLValidationError) -> GraphErr
     return lockfile.broken(path, path.read_text(encoding="utf-8", errors="replace"), explain(cause))
 
 
-def absent(stage: str, deps: list[str], params: list[str]) -> PipelineError | None:
+def absent(stage: str, deps: list[str], params: list[str]) -> EngineError | None:
     """The error for deps and params files that are not there, if any are not.
 
     Args:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from dvc.dependency.base import DependencyDoesNotExistError
 from dvc.dependency.param import ParamsDependency
 
+from housing.engine.errors import EngineError, InputsChangedError
 from housing.engine.execution import proof, reasons
 from housing.engine.execution.stage_result import Change, short
-from housing.errors import InputsChangedError, PipelineError
 
 if TYPE_CHECKING:
     from dvc.stage import Stage
@@ -31,7 +31,7 @@ def guard(stage: Stage) -> None:
         stage: The stage, before its command starts; DVC's lock is held.
 
     Raises:
-        PipelineError: A dep is damaged: DVC takes it for what it was, and it is not.
+        EngineError: A dep is damaged: DVC takes it for what it was, and it is not.
         InputsChangedError: Raised later, out of DVC's saving: a dep or a param is not the same.
     """
     before = [_hashed(dep) for dep in stage.deps]
@@ -67,7 +67,7 @@ def _prove(stage: Stage, known: list[Any]) -> None:
     ]
     if damaged:
         names = " ".join(change.name for change in damaged)
-        raise PipelineError(
+        raise EngineError(
             f"stage {stage.addressing}: what it reads is damaged on the disk, with its time of "
             f"change as it was: {'; '.join(map(str, damaged))}",
             f"look at the disk (dmesg), then: rm {names} && housing repro {stage.addressing}; "

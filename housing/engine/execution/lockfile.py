@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import yaml
 
-from housing.errors import GraphError, StageBusyError
+from housing.engine.errors import GraphError, StageBusyError
 
 _log = logging.getLogger("housing.engine.execution")
 

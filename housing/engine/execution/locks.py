@@ -15,10 +15,10 @@ import dvc.lock
 import psutil
 from dvc.repo import Repo, lock_repo
 
+from housing.engine.errors import StageBusyError
 from housing.engine.execution import recovery
 from housing.engine.execution.recovery import OwnEntries
 from housing.engine.graph.nodes import StageNode
-from housing.errors import StageBusyError
 
 _log = logging.getLogger("housing.engine.execution")
 

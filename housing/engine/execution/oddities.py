@@ -8,7 +8,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING
 
-from housing.errors import StageFailedError
+from housing.engine.errors import StageFailedError
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

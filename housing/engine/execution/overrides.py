@@ -10,7 +10,7 @@ from dvc.exceptions import DvcException
 from dvc.utils.hydra import apply_overrides
 
 from housing.engine import graph
-from housing.errors import ConfigError
+from housing.engine.errors import OptionsError
 
 DEFAULT_FILE = "params.yaml"
 _SUFFIXES = frozenset({".yaml", ".yml", ".json", ".toml", ".py"})
@@ -25,7 +25,7 @@ def apply(root: Path, overrides: Sequence[str]) -> None:
         overrides: ``[file:]key=value`` pairs, for params files in YAML, JSON, TOML or Python.
 
     Raises:
-        ConfigError: A pair names a file or key that is not there, or is not of that form; all
+        OptionsError: A pair names a file or key that is not there, or is not of that form; all
             faults are told together.
     """
     found = graph.load(root)
@@ -48,4 +48,4 @@ def apply(root: Path, overrides: Sequence[str]) -> None:
         except DvcException as error:
             faults.append(f"{file}: {error.__cause__ or error}")
     if faults:
-        raise ConfigError.of_faults("the overrides", faults)
+        raise OptionsError.of_faults("the overrides", faults)

@@ -17,6 +17,7 @@ from dvc.lock import LockError
 
 import housing.engine.execution.preload  # noqa: F401 - a parent that imports this module warms its forks
 from housing.engine import graph
+from housing.engine.errors import EngineError, InputsChangedError
 from housing.engine.execution import (
     data_sources,
     disks,
@@ -33,7 +34,6 @@ from housing.engine.execution.oddities import require_readable
 from housing.engine.execution.stage_process import Command
 from housing.engine.execution.stage_result import Change, StageRecord, Verdict
 from housing.engine.stage_notes import last_duration, note_duration
-from housing.errors import InputsChangedError, PipelineError
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -61,7 +61,7 @@ def reproduce(root: Path, stage: str, *, force: bool = False) -> StageRecord:
         InputsChangedError: Deps or params changed while the command ran, each time.
         StageBusyError: Somebody else kept the stage busy for too long.
         RemoteError: A remote of DVC did not answer.
-        PipelineError: DVC failed otherwise.
+        EngineError: DVC failed otherwise.
     """
     return StageRun(root, stage, force=force).reproduce()
 
@@ -113,7 +113,7 @@ class StageRun:
                 self._run_on_steady_inputs(repo)
             except DvcException as error:
                 told = dvc_errors.told_apart(error, self._command)
-                if type(told) is PipelineError:  # DVC's own saving broke off
+                if type(told) is EngineError:  # DVC's own saving broke off
                     self._command.sweep(runs, outs)
                 # One that came through DVC is its cause already: no circle.
                 raise told from (None if told.__traceback__ else error)

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from housing.engine.errors import StageBusyError
 from housing.engine.graph import manifest
 from housing.engine.graph.nodes import Graph, StageNode
-from housing.errors import StageBusyError
 
 _log = logging.getLogger("housing.engine.execution")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from housing.errors import GraphError
+from housing.engine.errors import GraphError
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,10 @@ from dvc.stage import PipelineStage
 from dvc.utils.serialize import parse_yaml
 from scmrepo.noscm import NoSCM
 
+from housing.engine.errors import GraphError
 from housing.engine.execution.dvc_errors import explain
 from housing.engine.execution.locks import locked, open_repo
 from housing.engine.graph import manifest
-from housing.errors import GraphError
 
 if TYPE_CHECKING:
     from dulwich.repo import Repo as GitRepo

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
-from housing.errors import ConfigError
+from housing.engine.errors import OptionsError
 
 ALL = "all"
 NONE = "none"
@@ -38,13 +38,13 @@ def members(name: str, stages: Collection[str]) -> frozenset[str]:
         stages: Names of all stages.
 
     Raises:
-        ConfigError: No stage has this name.
+        OptionsError: No stage has this name.
     """
     if name in {ALL, NONE}:
         return frozenset(stages if name == ALL else ())
     found = frozenset(s for s in stages if name in {s, s.partition("@")[0]})
     if not found:
-        raise ConfigError(f"dvc.yaml has no stage {name!r}", "dvc stage list --all")
+        raise OptionsError(f"dvc.yaml has no stage {name!r}", "dvc stage list --all")
     return found
 
 
@@ -59,7 +59,7 @@ def select(name: str, scope: Scope, upstream: Upstream) -> frozenset[str]:
         upstream: Every stage with the stages it directly depends on.
 
     Raises:
-        ConfigError: No stage has this name.
+        OptionsError: No stage has this name.
     """
     named = members(name, upstream)
     if scope == "only":
@@ -85,7 +85,7 @@ def chosen(upstream: Upstream, wanted: Collection[str], exclude: Collection[str]
         exclude: What to leave out, written alike.
 
     Raises:
-        ConfigError: No stage has a name that is given.
+        OptionsError: No stage has a name that is given.
     """
     taken = _matched(upstream, wanted) if wanted else frozenset(upstream)
     return taken - _matched(upstream, exclude)

@@ -10,13 +10,7 @@ from housing.domain import gate
 from housing.domain.config import Params
 from housing.domain.gate import Check, Contest, Verdict
 from housing.domain.metrics import regression_metrics
-from housing.errors import (
-    DataError,
-    EvidenceError,
-    ModelError,
-    RegistryError,
-    RunNotFoundError,
-)
+from housing.errors import DataError, EvidenceError, ModelError, RegistryError, RunNotFoundError
 from housing.mlops.registry.client import (
     WITHDRAWN,
     alias_version,

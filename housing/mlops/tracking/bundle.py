@@ -38,6 +38,8 @@ CODE = (
     "domain/features.py",
     "domain/model.py",
     "domain/tables.py",
+    "engine/__init__.py",
+    "engine/errors.py",
     "errors.py",
 )
 """Files of this package that `pyfunc_model.py` imports, directly or not."""
