@@ -33,13 +33,12 @@ DAG = """
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from airflow.sdk import DAG
-from housing.engine.airflow.task_group import render
-from housing.engine import graph
+from housing.engine.airflow.task_group import DvcTaskGroup
 
 root = Path(__file__).parent.parent
 with DAG("chaos", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC),
          default_args={"retries": 20, "retry_delay": timedelta(seconds=1)}):
-    render(graph.load(root), root, project="chaos")
+    DvcTaskGroup("stages", root=root)
 """
 LINES = 8
 SLOWLY = "for n in 1 2 3 4 5 6 7 8; do cat {source} >> {out} && sleep 0.1; done && sleep 0.1"

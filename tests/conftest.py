@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +30,17 @@ pytest_plugins = ["tests.mlflow_server"]
 def pytest_xdist_auto_num_workers() -> int:
     """Three workers for two cores: many tests wait for a process that they started."""
     return math.ceil(1.5 * (os.cpu_count() or 1))
+
+
+@pytest.fixture(autouse=True)
+def _own_store() -> Iterator[None]:
+    """Takes back what MLflow's client notes in the environment: the store that it spoke to last."""
+    names = [name for name in os.environ if name.startswith("MLFLOW_TRACKING_")]
+    before = {name: os.environ[name] for name in names}
+    yield
+    for name in [name for name in os.environ if name.startswith("MLFLOW_TRACKING_")]:
+        del os.environ[name]
+    os.environ.update(before)
 
 
 class MakeRepo(Protocol):

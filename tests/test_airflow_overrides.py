@@ -14,7 +14,7 @@ import yaml
 from housing.engine import graph
 from housing.engine.airflow.task_ids import folder_of
 from housing.engine.airflow.workspace import COPY, FOLDER, PARTIAL, Workspace
-from housing.errors import ConfigError
+from housing.engine.errors import OptionsError
 from tests.airflow_project import Project
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
@@ -165,7 +165,7 @@ def test_a_stage_that_the_overrides_add_has_no_task(tmp_path: Path) -> None:
     (project.root / "params.yaml").write_text(text)
     workspace = Workspace.of(project.root, ("dag", "run"), ["candidates=[linear, xgboost]"])
     with (
-        pytest.raises(ConfigError, match="the overrides add each@xgboost, for which"),
+        pytest.raises(OptionsError, match="the overrides add each@xgboost, for which"),
         workspace.entered(),
     ):
         pass

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from housing.engine.airflow.run_options import Steering, form
+from housing.engine.errors import OptionsError
 from housing.engine.graph.selection import ALL, NONE, Scope, choices, last, members, select
-from housing.errors import ConfigError
 
 CHAIN = {
     "ingest": (),
@@ -68,7 +68,7 @@ def test_a_matrix_can_be_named_as_a_whole() -> None:
 
 
 def test_an_unknown_stage_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no stage 'tarin'"):
+    with pytest.raises(OptionsError, match="no stage 'tarin'"):
         select("tarin", "only", CHAIN)
 
 

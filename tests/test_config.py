@@ -235,6 +235,8 @@ VALUES = {
     "mlflow_timeout": ("2.5", 2.5),
     "retries": ("7", 7),
     "retry_delay": ("1.5", 1.5),
+    "project": ("/somewhere", Path("/somewhere")),
+    "stack": ("true", True),
     "overrides": ('["seed=2"]', ("seed=2",)),
     "approval_hours": ("8", 8.0),
 }

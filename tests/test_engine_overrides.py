@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from housing.engine.errors import OptionsError
 from housing.engine.execution.overrides import apply
-from housing.errors import ConfigError
 
 STAGES = {
     "train": {
@@ -45,7 +45,7 @@ def test_parameters_of_every_kind_of_file_are_replaced(root: Path) -> None:
 
 
 def test_all_faults_are_told_together(root: Path) -> None:
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(OptionsError) as told:
         apply(root, ["rl=1", "no.yaml:a=1", "../params.yaml:lr=1", "lr", "model.json:deep=1"])
     said = told.value.fact
     assert "no.yaml:a=1: no stage takes parameters from no.yaml" in said

@@ -15,8 +15,7 @@ from airflow.sdk.bases.operator import BaseOperator
 from airflow.serialization.serialized_objects import DagSerialization
 
 from housing.engine.airflow.task_group import DvcDag, DvcTaskGroup
-from housing.engine.errors import GraphError
-from housing.errors import ConfigError
+from housing.engine.errors import GraphError, OptionsError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STAGES = {
@@ -121,7 +120,7 @@ def test_a_part_of_the_stages(
 
 
 def test_a_selection_that_names_no_stage_is_refused(root: Path) -> None:
-    with pytest.raises(ConfigError, match="no stage 'trian'"):
+    with pytest.raises(OptionsError, match="no stage 'trian'"):
         DvcDag("part", root=root, select=["trian"], schedule=None, start_date=START)
 
 

@@ -121,11 +121,11 @@ class Workspace:
         partial = self.place / PARTIAL
         shutil.rmtree(partial, ignore_errors=True)
         locks = _copy(self.project, partial)
+        self.apply(partial, self.overrides)
         note = {"dag_id": self.run[0], "run_id": self.run[1], "locks": sorted(locks)}
         (self.place / NOTE).write_text(json.dumps(note), encoding="utf-8")
         if (self.place / LOCKS).exists():
             shutil.copytree(self.place / LOCKS, partial, dirs_exist_ok=True)
-        self.apply(partial, self.overrides)
         _share_cache(self.project, partial)
         _require_tasks(self.project, partial)
         # A stage that runs alone reads what the stages before it wrote.

@@ -54,7 +54,8 @@ def connected(settings: Settings) -> Iterator[MlflowClient]:
 
     Raises:
         TrackingUnavailableError: MLflow does not answer.
-        TrackingError: MLflow refuses: the login, its certificate, or the request.
+        TrackingError: MLflow refuses: the login, its certificate, or the request; or the driver of
+            a database is missing.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(max(1, int(settings.mlflow_timeout))))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(RETRIES))
@@ -75,7 +76,13 @@ def connected(settings: Settings) -> Iterator[MlflowClient]:
 
     mlflow.set_tracking_uri(settings.store)
     mlflow.set_registry_uri(settings.store)
-    client = mlflow.MlflowClient(settings.store, settings.store)
+    try:
+        client = mlflow.MlflowClient(settings.store, settings.store)
+    except ModuleNotFoundError as error:  # a database's driver
+        raise TrackingError(
+            f"{settings.store} needs the Python package {error.name}, which is not here",
+            f"uv pip install {error.name}, or correct MLFLOW_TRACKING_URI",
+        ) from error
     try:
         yield cast("MlflowClient", _InTime(client)) if is_server(settings) else client
     except (requests.RequestException, TimeoutError, OperationalError) as error:
