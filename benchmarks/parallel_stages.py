@@ -61,7 +61,7 @@ def ours(root: Path, stage: str) -> int:
     code = 1
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            code = 0 if stage_run.reproduce(root, stage).verdict == "ran" else 2
+            code = 0 if stage_run.reproduce(root, stage).state == "ran" else 2
     finally:
         os._exit(code)
 

@@ -42,8 +42,8 @@ def seconds(root: Path, stage: str, verdict: str) -> float:
     began = time.process_time()
     record = stage_run.reproduce(root, stage, force=verdict == "ran")
     took = time.process_time() - began
-    if record.verdict != verdict:
-        sys.exit(f"{stage} {record.verdict}, not {verdict}")
+    if record.state != verdict:
+        sys.exit(f"{stage} {record.state}, not {verdict}")
     return took
 
 

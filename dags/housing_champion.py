@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG
 
 from housing.domain.config import load_registered
-from housing.engine.airflow.assets import alias_asset
+from housing.orchestration.alias_assets import alias_asset
 from housing.orchestration.approval import ApproveOperator, SetChampionOperator
 from housing.orchestration.champion_tasks import CompareOperator
 from housing.settings import load_settings

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from airflow.sdk import DAG, Param
 
 from housing.domain.config import load_registered
-from housing.engine.airflow.assets import alias_asset
+from housing.orchestration.alias_assets import alias_asset
 from housing.orchestration.champion_tasks import RollbackOperator
 from housing.settings import load_settings
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from airflow.sdk import DAG, Param, task
 from airflow.sdk.exceptions import TaskAwaitingInput
 from housing.orchestration.approval import ApproveOperator, SetChampionOperator
-from housing.engine.airflow.assets import alias_asset
+from housing.orchestration.alias_assets import alias_asset
 from housing.orchestration.scoring_tasks import FindFilesOperator, ScoreFileOperator
 from housing.orchestration.champion_tasks import CompareOperator, RollbackOperator
 

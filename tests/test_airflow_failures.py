@@ -8,8 +8,7 @@ import pytest
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from housing.engine.airflow import xcom_keys
-from housing.engine.airflow.error_handling import explained
+from housing.engine.airflow.error_handling import ERROR_KEY, explained
 from housing.engine.errors import ExplainedError, GraphError, StageBusyError, StageFailedError
 from housing.errors import (
     ConfigError,
@@ -47,7 +46,7 @@ def ends(error: Exception) -> tuple[type[BaseException], dict[str, Any]]:
     ],
 )
 def test_what_a_retry_would_find_again_is_not_tried_again(error: ExplainedError) -> None:
-    assert ends(error) == (AirflowFailException, {xcom_keys.ERROR: str(error)})
+    assert ends(error) == (AirflowFailException, {ERROR_KEY: str(error)})
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,7 @@ def test_what_a_retry_would_find_again_is_not_tried_again(error: ExplainedError)
     ],
 )
 def test_what_may_be_better_later_is_tried_again(error: Exception) -> None:
-    assert ends(error) == (type(error), {xcom_keys.ERROR: str(error)})
+    assert ends(error) == (type(error), {ERROR_KEY: str(error)})
 
 
 def test_a_skip_is_no_error() -> None:

@@ -72,11 +72,11 @@ def test_the_overridden_stage_runs_and_the_rest_comes_from_the_cache(
     project: Project, runs: list[dict[str, Any]]
 ) -> None:
     first = runs[1]["xcoms"]
-    assert first["copy.return_value"]["verdict"] == "unchanged"
-    assert first["train.return_value"]["verdict"] == "ran"
+    assert first["copy.return_value"]["state"] == "unchanged"
+    assert first["train.return_value"]["state"] == "ran"
     (reason,) = [r for r in first["train.return_value"]["reasons"] if r["kind"] == "param"]
     assert (reason["before"], reason["after"]) == ("7", "8")
-    assert runs[2]["xcoms"]["train.return_value"]["verdict"] == "restored"
+    assert runs[2]["xcoms"]["train.return_value"]["state"] == "restored"
     seen = (project.root.parent / "seen").read_text().splitlines()
     assert seen[:2] == ["", '["train.xgboost.max_depth=8"]']
     assert len(seen) == 3  # the last is that of the stage that ran alone
@@ -122,7 +122,7 @@ def test_a_stage_can_run_alone_with_overrides(runs: list[dict[str, Any]]) -> Non
         **dict.fromkeys(runs[5]["states"], "skipped"),
         "train": "success",
     } | {"summary": "success"}
-    assert runs[5]["xcoms"]["train.return_value"]["verdict"] == "ran"
+    assert runs[5]["xcoms"]["train.return_value"]["state"] == "ran"
 
 
 def test_a_stage_that_the_overrides_take_away_is_left_out(

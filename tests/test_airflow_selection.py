@@ -5,7 +5,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from housing.engine.airflow.run_options import Steering, form
+from housing.engine.airflow.run_options import RunOptions, form
 from housing.engine.errors import OptionsError
 from housing.engine.graph.selection import ALL, NONE, Scope, choices, last, members, select
 
@@ -74,15 +74,15 @@ def test_an_unknown_stage_is_refused() -> None:
 
 def test_the_defaults_of_the_form_are_a_plain_run() -> None:
     answers = {name: param.resolve() for name, param in form(CHAIN).items()}
-    assert Steering.of(answers) == Steering() == Steering.of({})
-    assert all(Steering().takes(stage, CHAIN) for stage in CHAIN)
-    assert not any(Steering().forces(stage, CHAIN) for stage in CHAIN)
-    assert Steering().reaches_gate(CHAIN)
+    assert RunOptions.of(answers) == RunOptions() == RunOptions.of({})
+    assert all(RunOptions().takes(stage, CHAIN) for stage in CHAIN)
+    assert not any(RunOptions().forces(stage, CHAIN) for stage in CHAIN)
+    assert RunOptions().reaches_gate(CHAIN)
 
 
 def test_a_partial_run_reaches_the_gate_only_with_the_last_stages() -> None:
-    assert not Steering(stage="features").reaches_gate(CHAIN)
-    assert Steering(stage="train", scope="downstream").reaches_gate(CHAIN)
+    assert not RunOptions(stage="features").reaches_gate(CHAIN)
+    assert RunOptions(stage="train", scope="downstream").reaches_gate(CHAIN)
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ def test_it_waits_for_a_stage_that_a_task_runs(root: Path) -> None:
     said, _ = person.communicate()
     assert person.returncode == 0
     assert os.waitpid(task, 0)[1] == 0
-    verdicts = {record["stage"]: record["verdict"] for record in json.loads(said)}
-    assert verdicts == {"slow": "unchanged", "after": "ran"}
+    states = {record["stage"]: record["state"] for record in json.loads(said)}
+    assert states == {"slow": "unchanged", "after": "ran"}
     assert lockfile.read(root).keys() == {"slow", "after"}
 
 

@@ -14,7 +14,8 @@ from airflow.sdk import DAG, TaskGroup
 from airflow.sdk.bases.operator import BaseOperator
 from airflow.serialization.serialized_objects import DagSerialization
 
-from housing.engine.airflow.task_group import DvcDag, DvcTaskGroup
+from housing import engine
+from housing.engine import DvcDag, DvcTaskGroup
 from housing.engine.errors import GraphError, OptionsError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -152,3 +153,15 @@ def test_all_faults_of_what_stages_need_are_told_together(tmp_path: Path) -> Non
         DvcDag("meta", root=tmp_path, schedule=None, start_date=START)
     for fault in ("one: meta.airflow.pol", "one: meta.airflow.retries", "two: meta.airflow.on_un"):
         assert f"dvc.yaml, stage {fault}" in told.value.fact
+
+
+def test_the_public_names_are_there_and_cost_nothing_before_they_are_used() -> None:
+    code = (
+        "import sys, housing.engine as engine; heavy = {'airflow', 'dvc', 'pydantic'};"
+        "print(sorted(heavy & set(sys.modules)));"
+        "print([name for name in engine.__all__ if not hasattr(engine, name)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["[]", "[]"]
+    with pytest.raises(AttributeError, match="no attribute 'DbtDag'"):
+        engine.DbtDag  # noqa: B018 - the access is what is tried

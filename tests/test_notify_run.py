@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from airflow.sdk import DAG, Param, task
 from airflow.sdk.exceptions import AirflowSkipException
-from housing.engine.airflow import xcom_keys
+from housing.engine.airflow.error_handling import ERROR_KEY
+from housing.orchestration import xcom_keys
 from housing.orchestration.finish_tasks import FailureAlertOperator
 from housing.orchestration.notify_tasks import NotifyOperator
 
@@ -42,7 +43,7 @@ def promote(params, ti):
     if params["mode"] in {"rejected", "told"}:
         raise AirflowSkipException("rejected")
     if params["mode"] == "broken":
-        ti.xcom_push(xcom_keys.ERROR, "the registry does not answer")
+        ti.xcom_push(ERROR_KEY, "the registry does not answer")
         raise RuntimeError("the registry does not answer")
     return {"version": "4", "alias": "staging"}
 

@@ -68,7 +68,7 @@ def test_changed_data_is_saved_before_a_stage_reads_it(
     md5 = change(root / "in.csv", "second\n")
     part = change(root / "raw/part.csv", "more\n")
     with caplog.at_level(logging.INFO, "housing.engine.execution"):
-        assert stage_run.reproduce(root, "use").verdict == "ran"
+        assert stage_run.reproduce(root, "use").state == "ran"
     assert "in.csv.dvc: its data changed and is saved" in caplog.text
     assert lockfile.read(root)["use"].deps == {"in.csv": md5, "raw/part.csv": part}
     assert tracked(root, "in.csv.dvc") == md5
@@ -79,16 +79,16 @@ def test_changed_data_is_saved_before_a_stage_reads_it(
     shutil.rmtree(root / "raw")
     with Repo(str(root)) as repo:
         repo.checkout(targets=[str(root / "in.csv.dvc"), str(root / "raw.dvc")])
-    assert stage_run.reproduce(root, "use").verdict == "unchanged"
-    assert stage_run.reproduce(root, "other").verdict == "ran"
+    assert stage_run.reproduce(root, "use").state == "unchanged"
+    assert stage_run.reproduce(root, "other").state == "ran"
     assert "use" not in status(root)
 
 
 def test_data_that_is_saved_is_left_alone(root: Path) -> None:
     stage_run.reproduce(root, "use")
     before = (root / "in.csv.dvc").stat().st_mtime_ns
-    assert stage_run.reproduce(root, "use").verdict == "unchanged"
-    assert stage_run.reproduce(root, "use", force=True).verdict == "ran"
+    assert stage_run.reproduce(root, "use").state == "unchanged"
+    assert stage_run.reproduce(root, "use", force=True).state == "ran"
     assert (root / "in.csv.dvc").stat().st_mtime_ns == before
 
 
@@ -144,18 +144,18 @@ def test_an_import_that_is_not_frozen_is_a_stage_of_its_own(make_repo: MakeRepo)
     assert names == ("make", "sub/copy.dvc", "use")
 
     def verdicts() -> list[str]:
-        return [stage_run.reproduce(root, name).verdict for name in names]
+        return [stage_run.reproduce(root, name).state for name in names]
 
     first = [stage_run.reproduce(root, name) for name in names]
-    assert [record.verdict for record in first] == ["ran", "ran", "ran"]
+    assert [record.state for record in first] == ["ran", "ran", "ran"]
     assert first[1].reasons == (Change("new", "sub/copy.dvc"),)
     assert [out.path for out in first[1].outs if out.changed] == ["sub/copy.csv"]
     assert verdicts() == ["unchanged"] * 3
     (root / "in.csv").write_text("second\n")
-    assert stage_run.reproduce(root, "make").verdict == "ran"
+    assert stage_run.reproduce(root, "make").state == "ran"
     (reason,) = stage_run.reproduce(root, "sub/copy.dvc").reasons
     assert (reason.kind, reason.name) == ("dep", "made.csv")
-    assert stage_run.reproduce(root, "use").verdict == "ran"
+    assert stage_run.reproduce(root, "use").state == "ran"
     assert (root / "out.txt").read_text() == "second\n"
     assert verdicts() == ["unchanged"] * 3
     assert "up to date" in status(root)

@@ -63,13 +63,13 @@ def test_the_command_runs_again_on_what_changed_meanwhile(
     once(root, change)
     with caplog.at_level(logging.INFO):
         record = stage_run.reproduce(root, "work", force=force)
-    assert record.verdict == "ran"
+    assert record.state == "ran"
     assert f"stage work: {told}" in caplog.text
     assert (root / "out.txt").read_text() == "".join(
         path.read_text()
         for path in (root / "in.txt", *sorted((root / "folder").iterdir()), root / "params.yaml")
     )
-    assert stage_run.reproduce(root, "work").verdict == "unchanged"
+    assert stage_run.reproduce(root, "work").state == "unchanged"
     assert "up to date" in status(root)
 
 
@@ -83,7 +83,7 @@ def test_neither_lock_nor_run_cache_keeps_a_result_of_other_inputs(
         stage_run.reproduce(root, "work")
     assert not lockfile.read(root)
     assert not [path for path in (root / ".dvc/cache/runs").rglob("*") if path.is_file()]
-    assert stage_run.reproduce(root, "work").verdict == "ran"
+    assert stage_run.reproduce(root, "work").state == "ran"
     assert (root / "out.txt").read_text().endswith((root / "params.yaml").read_text())
 
 
@@ -111,5 +111,5 @@ def test_what_the_stage_does_not_read_may_change(root: Path) -> None:
         root, "sed -i 's/other: 1/other: 2/' params.yaml; touch in.txt; echo > unread; echo >> runs"
     )
     (root / "code.sh").write_text("cp in.txt out.txt; sh meanwhile.sh")
-    assert stage_run.reproduce(root, "work").verdict == "ran"
+    assert stage_run.reproduce(root, "work").state == "ran"
     assert (root / "runs").read_text() == "\n"

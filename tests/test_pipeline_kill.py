@@ -95,9 +95,9 @@ def gone(pid: int) -> bool:
 def heals(root: Path) -> None:
     """The next try works, and what it saves is whole."""
     (root / "quick").touch()
-    assert stage_run.reproduce(root, "work").verdict in ("ran", "restored")
+    assert stage_run.reproduce(root, "work").state in ("ran", "restored")
     assert (root / "out.txt").read_bytes() == (root / "in.txt").read_bytes()
-    assert stage_run.reproduce(root, "work").verdict == "unchanged"
+    assert stage_run.reproduce(root, "work").state == "unchanged"
     is_sound(root)
 
 
@@ -234,7 +234,7 @@ def test_a_retry_waits_until_nothing_is_left_of_a_killed_try(root: Path) -> None
     wait_until((root / "started").exists)
     (root / "quick").touch()
     os.kill(worker, signal.SIGKILL)
-    assert stage_run.reproduce(root, "work").verdict == "ran"
+    assert stage_run.reproduce(root, "work").state == "ran"
     os.waitpid(worker, 0)
     assert float((root / "second").read_text()) > float((root / "first").read_text())
     assert (root / "out.txt").read_text() == "whole\n"
@@ -288,7 +288,7 @@ def test_killed_at_every_write_of_saving(root: Path) -> None:
         stage_run.reproduce(root, "work")
         assert (root / "out.txt").read_text() == f"{at}\n"
         assert lockfile.read(root)["other"] == other
-        assert stage_run.reproduce(root, "work").verdict == "unchanged"
+        assert stage_run.reproduce(root, "work").state == "unchanged"
         is_sound(root)
         at += 5  # of some 50 places; every change of the code meets others
     assert killed == 0
@@ -302,10 +302,10 @@ def test_told_to_stop_while_saving_the_result_is_kept(root: Path) -> None:
     def body() -> None:
         signal.signal(signal.SIGTERM, lambda *_: stage.kill())
         at_write(root, lambda count: os.kill(os.getpid(), signal.SIGTERM) if count == 1 else None)
-        assert stage.reproduce().verdict == "ran"
+        assert stage.reproduce().state == "ran"
 
     assert os.waitstatus_to_exitcode(os.waitpid(in_child(body), 0)[1]) == 0
-    assert stage_run.reproduce(root, "work").verdict == "unchanged"
+    assert stage_run.reproduce(root, "work").state == "unchanged"
     is_sound(root)
 
 
@@ -325,7 +325,7 @@ def test_temporary_files_of_a_killed_save_are_swept_and_nobody_elses(root: Path)
 
     assert reproduce_and(root, die) == -signal.SIGKILL
     assert len(temporaries(root)) > 1
-    assert stage_run.reproduce(root, "work").verdict == "ran"
+    assert stage_run.reproduce(root, "work").state == "ran"
     assert temporaries(root) == [others]
     is_sound(root)
 
@@ -349,7 +349,7 @@ def test_a_full_disk_is_named_with_what_is_needed_and_leaves_nothing(
     assert not temporaries(root)
     assert not lockfile.read(root)
     monkeypatch.undo()
-    assert stage_run.reproduce(root, "work").verdict == "ran"
+    assert stage_run.reproduce(root, "work").state == "ran"
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["a lock file", "the first one"])
@@ -371,5 +371,5 @@ def test_a_disk_that_is_full_when_dvc_lock_is_written_leaves_it_as_it_was(
             stage_run.reproduce(root, "work")
     assert lockfile.read(root) == known
     assert (root / "dvc.lock").exists() == before
-    assert stage_run.reproduce(root, "work").verdict == "restored"
+    assert stage_run.reproduce(root, "work").state == "restored"
     is_sound(root)

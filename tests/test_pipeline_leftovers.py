@@ -40,14 +40,14 @@ def root(make_repo: MakeRepo) -> Path:
 
 def test_a_removed_candidate_leaves_the_folder_that_is_compared(root: Path) -> None:
     (root / "models/notes").write_text("mine")
-    assert reproduce(root, "compare").verdict == "ran"
+    assert reproduce(root, "compare").state == "ran"
     assert (root / "found").read_text() == "flat\nnotes\n"
     (root / "models/notes").unlink()
     reproduce(root, "compare")
     # As in a fresh clone, which has never seen the other candidate.
     alone = lockfile.read(root)["compare"].deps["models"]
     (root / "params.yaml").write_text(FILES["params.yaml"])
-    assert reproduce(root, "train@deep").verdict == "restored"  # from the cache
+    assert reproduce(root, "train@deep").state == "restored"  # from the cache
     assert lockfile.read(root)["compare"].deps["models"] == alone
     assert (root / "models/deep").read_text() == "deep\n"
 

@@ -61,13 +61,13 @@ def test_the_way_out_of_a_merge_works_as_it_is_typed(merged: Path) -> None:
     assert graph.load(merged).names == ("copy",), "what ran does not shape the graph"
     command, _, rest = error.value.hint.partition(";")
     sh(merged, command)
-    assert stage_run.reproduce(merged, "copy").verdict == "unchanged"
+    assert stage_run.reproduce(merged, "copy").state == "unchanged"
     assert (merged / "out.txt").read_text() == "side\n"
     # The same where somebody committed the markers.
     sh(merged, "git add .", "git commit -qm merged")
     (merged / "dvc.lock").write_text("<<<<<<< HEAD\n=======\n>>>>>>> side\n")
     sh(merged, rest.partition(": ")[2])
-    assert stage_run.reproduce(merged, "copy").verdict == "unchanged"
+    assert stage_run.reproduce(merged, "copy").state == "unchanged"
 
 
 def test_a_damaged_lock_is_the_same_error_for_a_stage(make_repo: MakeRepo) -> None:
@@ -78,7 +78,7 @@ def test_a_damaged_lock_is_the_same_error_for_a_stage(make_repo: MakeRepo) -> No
         with pytest.raises(GraphError, match=r"dvc\.lock cannot be read") as error:
             stage_run.reproduce(root, "copy")
     sh(root, error.value.hint)
-    assert stage_run.reproduce(root, "copy").verdict == "unchanged"
+    assert stage_run.reproduce(root, "copy").state == "unchanged"
 
 
 def test_every_broken_lock_is_named(make_repo: MakeRepo) -> None:

@@ -46,7 +46,7 @@ def times(root: Path, name: str) -> list[float]:
 def reproduces(root: Path, stage: str, verdict: str) -> Callable[[], None]:
     def body() -> None:
         record = stage_run.reproduce(root, stage)
-        assert record.verdict == verdict, record
+        assert record.state == verdict, record
 
     return body
 

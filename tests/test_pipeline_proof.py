@@ -57,11 +57,11 @@ def test_a_damaged_object_is_not_restored(
     two = root / ".dvc/cache/files/md5/26/ab0db90d72e28ad0ba1e22ee510510"
     damage(object_of.get(gone, two))
     (root / gone).unlink()
-    assert stage_run.reproduce(root, "up").verdict == "ran"
+    assert stage_run.reproduce(root, "up").state == "ran"
     assert "is damaged, so it is removed from the cache" in caplog.text
     assert (root / "d/a").read_text() == (root / "up.txt").read_text() == "whole\n"
     (root / gone).unlink()
-    assert stage_run.reproduce(root, "up").verdict == "restored"
+    assert stage_run.reproduce(root, "up").state == "restored"
     assert proof.damaged_objects(root) == (3, [])
 
 
@@ -75,11 +75,11 @@ def test_a_damaged_dep_is_not_read(dep: str, root: Path, monkeypatch: pytest.Mon
     assert f"rm {dep} && housing repro down" in error.value.hint
     assert proof.damaged_outs(root) == [dep.partition("/")[0]]
     monkeypatch.setenv(proof.SWITCH, "0")
-    assert stage_run.reproduce(root, "down", force=True).verdict == "ran"
+    assert stage_run.reproduce(root, "down", force=True).state == "ran"
     monkeypatch.delenv(proof.SWITCH)
     (root / dep).unlink()
-    assert stage_run.reproduce(root, "up").verdict == "restored"
-    assert stage_run.reproduce(root, "down", force=True).verdict == "ran"
+    assert stage_run.reproduce(root, "up").state == "restored"
+    assert stage_run.reproduce(root, "down", force=True).state == "ran"
     assert (root / "down.txt").read_text() == "whole\nwhole\n"
     assert proof.damaged_outs(root) == []
 
@@ -99,5 +99,5 @@ def test_the_deep_look_of_the_doctor_names_what_is_damaged_and_how_to_heal_it(
     for finding in (cache, outs):
         command = finding.hint.partition(" && ")[0]
         subprocess.run(command, shell=True, check=True)
-    assert stage_run.reproduce(root, "up").verdict == "ran"
+    assert stage_run.reproduce(root, "up").state == "ran"
     assert [finding.state for finding in deep(settings)] == ["ok", "ok"]

@@ -18,7 +18,7 @@ import pytest
 
 from housing.engine.errors import GraphError, RemoteError, StageBusyError, StageFailedError
 from housing.engine.execution import lockfile, recovery, stage_run
-from housing.engine.execution.stage_result import Change, StageRecord
+from housing.engine.execution.stage_result import Change, StageResult
 from tests.conftest import MakeRepo
 
 FILES = {
@@ -62,20 +62,20 @@ def status(root: Path) -> str:
 
 def test_a_stage_runs_once_then_is_unchanged_then_is_restored(root: Path) -> None:
     first = stage_run.reproduce(root, "copy")
-    assert first.verdict == "ran"
+    assert first.state == "ran"
     assert first.reasons == (Change("new", "copy"),)
     assert [(out.path, out.md5, out.size, out.changed) for out in first.outs] == [
         ("out.txt", HELLO, 6, True)
     ]
     second = stage_run.reproduce(root, "copy")
-    assert (second.verdict, second.reasons) == ("unchanged", ())
+    assert (second.state, second.reasons) == ("unchanged", ())
     assert second.saved_seconds > 0
     assert [(out.md5, out.changed) for out in second.outs] == [(HELLO, False)]
     (root / "in.txt").write_text("ho\n")
-    assert stage_run.reproduce(root, "copy").verdict == "ran"
+    assert stage_run.reproduce(root, "copy").state == "ran"
     (root / "in.txt").write_text("hello\n")
     third = stage_run.reproduce(root, "copy")
-    assert third.verdict == "restored"
+    assert third.state == "restored"
     assert third.saved_seconds > 0
     assert (root / "out.txt").read_text() == "hello\n"
     assert (third.outs[0].md5, third.outs[0].changed) == (HELLO, True)
@@ -128,7 +128,7 @@ def test_the_reasons_are_told_before_the_command_starts(
     with caplog.at_level(logging.INFO):
         record = stage_run.reproduce(root, "copy")
     assert list(record.reasons) == reasons
-    assert (record.verdict == "unchanged") == (not reasons)
+    assert (record.state == "unchanged") == (not reasons)
     lines = [entry.getMessage() for entry in caplog.records]
     told = [at for at, line in enumerate(lines) if line.startswith("stage copy: ")]
     began = [at for at, line in enumerate(lines) if line.startswith(("Running", "Stage 'copy' is"))]
@@ -139,7 +139,7 @@ def test_the_reasons_are_told_before_the_command_starts(
 def test_force_runs_an_unchanged_stage(root: Path) -> None:
     stage_run.reproduce(root, "copy")
     record = stage_run.reproduce(root, "copy", force=True)
-    assert (record.verdict, record.reasons) == ("ran", (Change("force", "copy"),))
+    assert (record.state, record.reasons) == ("ran", (Change("force", "copy"),))
     assert not record.outs[0].changed
 
 
@@ -154,7 +154,7 @@ def test_several_commands_and_a_folder(root: Path) -> None:
     assert record.command == "mkdir -p folder\ncp out.txt folder/a"
     assert (record.outs[0].path, record.outs[0].size) == ("folder", 6)
     assert record.outs[0].md5.endswith(".dir")
-    assert stage_run.reproduce(root, "fill").verdict == "unchanged"
+    assert stage_run.reproduce(root, "fill").state == "unchanged"
 
 
 def test_a_stage_of_another_dvc_yaml(root: Path) -> None:
@@ -163,15 +163,15 @@ def test_a_stage_of_another_dvc_yaml(root: Path) -> None:
         "stages: {s: {cmd: cp ../in.txt o, deps: [../in.txt], outs: [o]}}\n"
     )
     record = stage_run.reproduce(root, "sub/dvc.yaml:s")
-    assert (record.verdict, record.outs[0].path) == ("ran", "sub/o")
-    assert stage_run.reproduce(root, "sub/dvc.yaml:s").verdict == "unchanged"
+    assert (record.state, record.outs[0].path) == ("ran", "sub/o")
+    assert stage_run.reproduce(root, "sub/dvc.yaml:s").state == "unchanged"
 
 
 def test_only_the_stage_itself_is_brought_up_to_date(root: Path) -> None:
     stage_run.reproduce(root, "copy")
     stage_run.reproduce(root, "fill")
     (root / "in.txt").write_text("ho\n")
-    assert stage_run.reproduce(root, "fill").verdict == "unchanged"
+    assert stage_run.reproduce(root, "fill").state == "unchanged"
 
 
 def test_a_frozen_stage_is_left_alone(root: Path) -> None:
@@ -179,14 +179,14 @@ def test_a_frozen_stage_is_left_alone(root: Path) -> None:
     text = FILES["dvc.yaml"].replace("params: [size]", "frozen: true\n    params: [size]")
     (root / "dvc.yaml").write_text(text)
     (root / "in.txt").write_text("ho\n")
-    assert stage_run.reproduce(root, "copy").verdict == "unchanged"
+    assert stage_run.reproduce(root, "copy").state == "unchanged"
 
 
 def test_a_record_survives_json_and_reads_well(root: Path) -> None:
     stage_run.reproduce(root, "copy")
     (root / "in.txt").write_text("ho\n")
     record = stage_run.reproduce(root, "copy")
-    assert StageRecord.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+    assert StageResult.from_dict(json.loads(json.dumps(record.to_dict()))) == record
     lines = record.render().splitlines()
     assert lines[0] == "copy: ran"
     assert lines[1].split() == ["command", "cp", "in.txt", "out.txt"]
@@ -240,7 +240,7 @@ def test_what_cannot_be_hashed_is_told_before_dvc_opens_it(root: Path) -> None:
     (many / "a.csv").write_text("1")
     os.mkfifo(many / "pipe.partial")
     (root / ".dvcignore").write_text("*.partial\n")
-    assert stage_run.reproduce(root, "s").verdict == "ran"
+    assert stage_run.reproduce(root, "s").state == "ran"
     (many / "link.csv").symlink_to("nowhere")
     os.mkfifo(many / "pipe.csv")
     Path(os.fsdecode(os.fsencode(many) + b"/\xff.csv")).touch()
@@ -332,7 +332,7 @@ def test_a_person_with_dvc_repro_is_waited_for(root: Path) -> None:
         with pytest.raises(StageBusyError, match="repro copy"):
             stage_run.StageRun(root, "copy", patience=0.3).reproduce()
         person.kill()
-    assert stage_run.reproduce(root, "copy").verdict == "ran"
+    assert stage_run.reproduce(root, "copy").state == "ran"
 
 
 def test_dvcs_lock_is_not_waited_for_without_end(root: Path) -> None:
@@ -341,7 +341,7 @@ def test_dvcs_lock_is_not_waited_for_without_end(root: Path) -> None:
         fcntl.flock(push, fcntl.LOCK_EX)
         with pytest.raises(StageBusyError, match="holds DVC's lock"):
             stage_run.StageRun(root, "copy", patience=0.3).reproduce()
-    assert stage_run.reproduce(root, "copy").verdict == "unchanged"
+    assert stage_run.reproduce(root, "copy").state == "unchanged"
 
 
 def test_a_hard_link_that_a_killed_dvc_left_is_not_waited_for_without_end(root: Path) -> None:
@@ -358,7 +358,7 @@ def test_a_hard_link_that_a_killed_dvc_left_is_not_waited_for_without_end(root: 
     held.unlink()
     (root / "in.txt").write_text("ho\n")
     hold_rwlock(root, 2**22 - 1, "dvc repro copy")
-    assert stage_run.StageRun(root, "copy", patience=30).reproduce().verdict == "ran"
+    assert stage_run.StageRun(root, "copy", patience=30).reproduce().state == "ran"
     assert not list((root / ".dvc/tmp").glob("*lock*.lock"))
 
 
@@ -380,7 +380,7 @@ def test_a_person_who_is_done_lets_the_stage_run(root: Path) -> None:
     with subprocess.Popen(command) as person:
         hold_rwlock(root, person.pid, "/somewhere/dvc repro")
         # Nobody waited for the process yet, which is alive enough for DVC.
-        assert stage_run.StageRun(root, "copy", patience=60).reproduce().verdict == "ran"
+        assert stage_run.StageRun(root, "copy", patience=60).reproduce().state == "ran"
 
 
 @pytest.mark.parametrize(
@@ -396,7 +396,7 @@ def test_a_person_who_is_done_lets_the_stage_run(root: Path) -> None:
 def test_stale_entries_in_the_rwlock_do_not_block(pid: int, cmd: str, root: Path) -> None:
     stage_run.reproduce(root, "always")
     hold_rwlock(root, pid, cmd)
-    assert stage_run.StageRun(root, "copy", patience=5).reproduce().verdict == "ran"
+    assert stage_run.StageRun(root, "copy", patience=5).reproduce().state == "ran"
     assert not any(json.loads((root / ".dvc/tmp/rwlock").read_text()).values())
 
 
@@ -406,14 +406,14 @@ def test_a_broken_rwlock_is_healed_with_a_warning(
 ) -> None:
     (root / ".dvc" / "tmp").mkdir()
     (root / ".dvc" / "tmp" / "rwlock").write_text(text)
-    assert stage_run.reproduce(root, "copy").verdict == "ran"
+    assert stage_run.reproduce(root, "copy").state == "ran"
     assert "rwlock is broken" in caplog.text
 
 
 def test_a_result_is_kept_when_somebody_deletes_the_rwlock_meanwhile(root: Path) -> None:
     stage(root, "{cmd: rm .dvc/tmp/rwlock; cp in.txt o, deps: [in.txt], outs: [o]}")
-    assert stage_run.reproduce(root, "s").verdict == "ran"
-    assert stage_run.reproduce(root, "s").verdict == "unchanged"
+    assert stage_run.reproduce(root, "s").state == "ran"
+    assert stage_run.reproduce(root, "s").state == "unchanged"
 
 
 @pytest.mark.parametrize("cut", [0, 10, 200])
@@ -427,8 +427,8 @@ def test_a_dvc_lock_that_was_cut_off_is_brought_back(
     with contextlib.suppress(KeyboardInterrupt), recovery.journal(root, path):
         path.write_text(text[:cut])
         raise KeyboardInterrupt
-    assert stage_run.reproduce(root, "copy").verdict == "unchanged"
-    assert stage_run.reproduce(root, "fill").verdict == "unchanged"
+    assert stage_run.reproduce(root, "copy").state == "unchanged"
+    assert stage_run.reproduce(root, "fill").state == "unchanged"
     assert path.read_text() == text
     assert "was cut off" in caplog.text
 
@@ -439,7 +439,7 @@ def test_a_dvc_lock_that_was_written_whole_is_kept(root: Path) -> None:
     with contextlib.suppress(KeyboardInterrupt), recovery.journal(root, path):
         stage_run.reproduce(root, "fill")
         raise KeyboardInterrupt
-    assert stage_run.reproduce(root, "fill").verdict == "unchanged"
+    assert stage_run.reproduce(root, "fill").state == "unchanged"
 
 
 def test_the_lockfile_is_read_without_dvc(root: Path) -> None:
@@ -483,7 +483,7 @@ def test_a_stage_that_reads_its_standard_input_reads_nothing(root: Path) -> None
     before = os.dup(0)
     os.dup2(read, 0)
     try:
-        assert stage_run.reproduce(root, "s").verdict == "ran"
+        assert stage_run.reproduce(root, "s").state == "ran"
     finally:
         os.dup2(before, 0)
         for file in (read, write, before):

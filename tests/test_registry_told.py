@@ -9,9 +9,9 @@ import pytest
 from airflow.sdk import Context
 
 from housing.domain.gate import Check, Verdict
-from housing.engine.airflow import xcom_keys
 from housing.mlops.registry import told_before
 from housing.mlops.tracking.connection import connected
+from housing.orchestration import xcom_keys
 from housing.orchestration.gate_tasks import ValidateModelOperator
 from housing.settings import Settings
 from tests.synthetic import Workspace

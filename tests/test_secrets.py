@@ -14,8 +14,7 @@ from typer.testing import CliRunner
 
 from housing.cli import app
 from housing.domain.gate import Check, Verdict
-from housing.engine.airflow import xcom_keys
-from housing.engine.airflow.error_handling import explained
+from housing.engine.airflow.error_handling import ERROR_KEY, explained
 from housing.engine.errors import RemoteError, fit_to_show
 from housing.messages import Message, failure, promotion, rejection
 from housing.mlops.registry import aliases
@@ -55,7 +54,7 @@ def pushed(body: Callable[[], object]) -> str:
     context: Any = {"ti": task}
     with pytest.raises(Exception, match=r"."), explained(context):
         body()
-    message: str = task.values[xcom_keys.ERROR]
+    message: str = task.values[ERROR_KEY]
     return message
 
 

@@ -15,7 +15,7 @@ from types import FrameType
 from housing.cli.run import INTERRUPTED
 from housing.engine import graph
 from housing.engine.errors import StageFailedError
-from housing.engine.execution.stage_result import StageRecord
+from housing.engine.execution.stage_result import StageResult
 from housing.engine.execution.stage_run import StageRun
 from housing.engine.graph import Graph
 from housing.settings import load_settings
@@ -42,7 +42,7 @@ def reproduce(names: list[str], *, as_json: bool) -> int:
     root = load_settings().root
     todo = _in_order(graph.load(root), names)
     _log_to_stderr()
-    records: list[StageRecord] = []
+    records: list[StageResult] = []
     with _Stopping() as stopping, _stdout(kept_free=as_json):
         for name in todo:
             record = stopping.unless_asked(StageRun(root, name))
@@ -121,7 +121,7 @@ class _Stopping:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def unless_asked(self, stage: StageRun) -> StageRecord | None:
+    def unless_asked(self, stage: StageRun) -> StageResult | None:
         """Runs a stage to its end; None where a signal asked to stop before that."""
         self._stage = stage
         if self.asked:

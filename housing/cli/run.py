@@ -202,7 +202,7 @@ def _told(record: Mapping[str, Any]) -> str:
     """What became of a stage; the first of several reasons is enough while the run goes on."""
     first, *more = record.get("reasons") or [None]
     why = f": {Change(**first)}" if first else ""
-    return f"{record['verdict']}{why}" + (f" (+{len(more)})" if more else "")
+    return f"{record['state']}{why}" + (f" (+{len(more)})" if more else "")
 
 
 def _last_lines(log: Path) -> list[str]:

@@ -1,1 +1,43 @@
-"""Everything between ``dvc.yaml`` and Airflow; it knows nothing of houses or MLflow."""
+"""Everything between ``dvc.yaml`` and Airflow: any DVC repository as a DAG, one task a stage.
+
+It knows nothing of houses or MLflow, and imports nothing else of this package. The names are loaded
+when they are asked for: a stage's script that only notes its links imports no Airflow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from housing.engine.airflow.operator import DvcStageOperator
+    from housing.engine.airflow.task_group import DvcDag, DvcTaskGroup
+    from housing.engine.errors import EngineError
+    from housing.engine.graph import Graph, StageNode
+    from housing.engine.stage_notes import note_links
+
+__all__ = [
+    "DvcDag",
+    "DvcStageOperator",
+    "DvcTaskGroup",
+    "EngineError",
+    "Graph",
+    "StageNode",
+    "note_links",
+]
+
+_HOMES = {
+    "DvcDag": "airflow.task_group",
+    "DvcStageOperator": "airflow.operator",
+    "DvcTaskGroup": "airflow.task_group",
+    "EngineError": "errors",
+    "Graph": "graph",
+    "StageNode": "graph",
+    "note_links": "stage_notes",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -12,9 +12,9 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import CreateHITLDetailPayload, HITLDetailRequestResult
 
 from housing.domain.config import load_registered
-from housing.engine.airflow import xcom_keys
-from housing.engine.airflow.error_handling import explained
+from housing.engine.airflow.error_handling import ERROR_KEY, explained
 from housing.engine.airflow.fast_skip import skipped
+from housing.orchestration import xcom_keys
 from housing.settings import load_settings
 
 
@@ -86,7 +86,7 @@ class ApproveOperator(ApprovalOperator):
                 f"out of date: the page of this task still asks {shown.subject!r}, and Airflow "
                 f"changes no question\n  next: airflow dags trigger {self.dag_id}"
             )
-            context["ti"].xcom_push(key=xcom_keys.ERROR, value=message)
+            context["ti"].xcom_push(key=ERROR_KEY, value=message)
             raise AirflowFailException(message)
 
 

@@ -12,11 +12,11 @@ from airflow.sdk import BaseOperator, Context, TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.exceptions import AirflowFailException
 
-from housing.engine.airflow import xcom_keys
+from housing.engine.airflow.error_handling import ERROR_KEY
 from housing.engine.airflow.fast_skip import skipped
-from housing.engine.airflow.run_options import Steering
+from housing.engine.airflow.run_options import RunOptions
 from housing.engine.files import write_whole
-from housing.orchestration import alerts
+from housing.orchestration import alerts, xcom_keys
 from housing.orchestration.house_workspace import workspace_of
 from housing.orchestration.sweep import sweep
 from housing.settings import RUNS
@@ -101,7 +101,7 @@ class SummarizingOperator(BaseOperator):
 
         ti, states = context["ti"], _states(context["ti"])
         failures = _failures(ti, states)
-        overrides = Steering.of(context["params"]).overrides
+        overrides = RunOptions.of(context["params"]).overrides
         workspace = workspace_of(self.root, (ti.dag_id, ti.run_id), overrides)
         summary = Summary(
             dag_id=ti.dag_id,
@@ -165,7 +165,7 @@ def _states(ti: RuntimeTaskInstanceProtocol) -> dict[str, str]:
 def _failures(ti: RuntimeTaskInstanceProtocol, states: Mapping[str, str]) -> dict[str, str]:
     """Message of each task that failed by itself."""
     return {
-        task_id: _pull(ti, task_id, xcom_keys.ERROR) or "ended without a message, see its log"
+        task_id: _pull(ti, task_id, ERROR_KEY) or "ended without a message, see its log"
         for task_id, state in states.items()
         if state == "failed"
     }

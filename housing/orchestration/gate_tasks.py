@@ -10,11 +10,11 @@ from airflow.sdk import BaseBranchOperator, BaseOperator, Context, TriggerRule
 from housing.domain.config import Params, load_params
 from housing.domain.overrides import FIXED, shaping_evidence
 from housing.engine import graph
-from housing.engine.airflow import xcom_keys
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.links import Linked, RunLink
-from housing.engine.airflow.run_options import Steering
+from housing.engine.airflow.run_options import RunOptions
+from housing.orchestration import xcom_keys
 from housing.orchestration.house_workspace import workspace_of
 from housing.settings import Settings, load_settings
 
@@ -61,9 +61,9 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         """
         from housing.domain import gate  # it comes with polars, which is too heavy for a DAG file
 
-        steering = Steering.of(context["params"])
+        options = RunOptions.of(context["params"])
         with explained(context):
-            verdict = self._judge(steering, (context["ti"].dag_id, context["ti"].run_id))
+            verdict = self._judge(options, (context["ti"].dag_id, context["ti"].run_id))
         context["ti"].xcom_push(key=xcom_keys.VERDICT, value=verdict.to_dict())
         for line in gate.render(verdict).splitlines():
             self.log.info("%s", line)
@@ -72,7 +72,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         if not verdict.passed:
             with explained(context):
                 self._note_teller(context, verdict)
-        if verdict.passed and (kept_back := _kept_back(steering)):
+        if verdict.passed and (kept_back := _kept_back(options)):
             self.log.info("not promoted: made with overrides, and %s", kept_back)
             return self.alert
         return self.promote if verdict.passed else self.alert
@@ -91,14 +91,14 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
             self.log.info("people know of this rejection since %s: no alert", teller)
             ti.xcom_push(key=xcom_keys.TOLD_BY, value=teller)
 
-    def _judge(self, steering: Steering, run: tuple[str, str]) -> Verdict:
+    def _judge(self, options: RunOptions, run: tuple[str, str]) -> Verdict:
         from housing.mlops import registry  # it may need mlflow, which is too heavy for a DAG file
 
         upstream = graph.load(Path(self.root)).upstream
-        if not steering.reaches_gate(upstream):
-            raise skipped(f"no result: {steering.scope} {steering.stage}")
-        with workspace_of(self.root, run, steering.overrides).entered():
-            settings = _inside(self.root, steering)
+        if not options.reaches_gate(upstream):
+            raise skipped(f"no result: {options.scope} {options.stage}")
+        with workspace_of(self.root, run, options.overrides).entered():
+            settings = _inside(self.root, options)
             verdict = registry.validate(settings, _judging(Path(self.root), settings))
             self.show({RunLink.name: settings.run_address(verdict.run_id)})
         return verdict
@@ -139,13 +139,13 @@ class PromoteOperator(Linked, BaseOperator):
         from housing.domain import gate
         from housing.mlops import registry  # polars and mlflow are too heavy for a DAG file
 
-        ti, steering = context["ti"], Steering.of(context["params"])
+        ti, options = context["ti"], RunOptions.of(context["params"])
         run = (ti.dag_id, ti.run_id)
         with (
             explained(context),
-            workspace_of(self.root, run, steering.overrides).entered(),
+            workspace_of(self.root, run, options.overrides).entered(),
         ):
-            settings = _inside(self.root, steering)
+            settings = _inside(self.root, options)
             content = ti.xcom_pull(task_ids=self.validate, key=xcom_keys.VERDICT, map_indexes=-1)
             verdict = gate.Verdict.from_dict(content)
             self.show({RunLink.name: settings.run_address(verdict.run_id)})
@@ -156,9 +156,9 @@ class PromoteOperator(Linked, BaseOperator):
         return promotion.model_dump(mode="json")
 
 
-def _inside(root: str, steering: Steering) -> Settings:
+def _inside(root: str, options: RunOptions) -> Settings:
     """The settings of the workspace that is entered: the environment tells those of a copy."""
-    return load_settings() if steering.overrides else load_settings(Path(root))
+    return load_settings() if options.overrides else load_settings(Path(root))
 
 
 def _judging(project: Path, settings: Settings) -> Params:
@@ -167,11 +167,11 @@ def _judging(project: Path, settings: Settings) -> Params:
     return params.model_copy(update={name: getattr(own, name) for name in FIXED})
 
 
-def _kept_back(steering: Steering) -> str:
+def _kept_back(options: RunOptions) -> str:
     """Why a result that passed is not promoted, or "" where it is."""
-    if not steering.overrides:
+    if not options.overrides:
         return ""
-    if not steering.promote_overrides:
+    if not options.promote_overrides:
         return "promote_overrides is off"
-    shaping = shaping_evidence(steering.overrides)
+    shaping = shaping_evidence(options.overrides)
     return f"{', '.join(shaping)} shape what the gate judges by" if shaping else ""

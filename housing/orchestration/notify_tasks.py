@@ -9,9 +9,10 @@ from airflow.sdk import BaseOperator, Context, TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
 
 from housing.domain.config import load_registered
-from housing.engine.airflow import xcom_keys
+from housing.engine.airflow.error_handling import ERROR_KEY
 from housing.engine.airflow.fast_skip import skipped
 from housing.errors import NotificationError
+from housing.orchestration import xcom_keys
 from housing.settings import load_settings
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class NotifyScoringOperator(TellingOperator):
             new = ti.xcom_pull(task_ids=task_id, key=xcom_keys.REFUSED, map_indexes=index)
             refused |= new or {}
             if new is None and task_id not in failures:  # one of many says enough
-                error = ti.xcom_pull(task_ids=task_id, key=xcom_keys.ERROR, map_indexes=index)
+                error = ti.xcom_pull(task_ids=task_id, key=ERROR_KEY, map_indexes=index)
                 failures[task_id] = error or "ended without a message, see its log"
         found = [messages.refusal(refused, links)] if refused else []
         if failures:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from housing.engine.execution.stage_result import StageRecord
+from housing.engine.execution.stage_result import StageResult
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class StageLine:
         Args:
             stage: Name of the stage.
             task_state: Airflow's state of its task.
-            record: What the task left in XCom, see `StageRecord`.
+            record: What the task left in XCom, see `StageResult`.
         """
         if task_state not in {"success", "skipped"}:
             return cls(stage, task_state)
         if record is None:
             return cls(stage, "left out")
-        done = StageRecord.from_dict(dict(record))
+        done = StageResult.from_dict(dict(record))
         reasons = tuple(str(reason) for reason in done.reasons)
-        return cls(stage, done.verdict, done.seconds, done.saved_seconds, reasons)
+        return cls(stage, done.state, done.seconds, done.saved_seconds, reasons)
 
 
 @dataclass(frozen=True)

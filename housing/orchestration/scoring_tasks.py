@@ -13,10 +13,10 @@ from airflow.sdk.configuration import conf
 
 from housing.domain.config import load_registered, load_scoring
 from housing.domain.refusals import forget, refuse
-from housing.engine.airflow import xcom_keys
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
 from housing.errors import DataError, FileChangedError, RegistryError
+from housing.orchestration import xcom_keys
 from housing.settings import load_settings
 
 if TYPE_CHECKING:

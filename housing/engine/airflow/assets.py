@@ -1,4 +1,4 @@
-"""The one place that names Airflow's assets: the outs of stages, folders of files, aliases."""
+"""The one place that names Airflow's assets: the outs of stages, and folders of files."""
 
 from __future__ import annotations
 
@@ -44,15 +44,3 @@ def folder_asset(project: str, root: Path, folder: Path) -> Asset:
         uri=f"x-folder://{quote(project)}/{quote(str(folder))}",
         watchers=[watcher],
     )
-
-
-def alias_asset(project: str, model: str, alias: str) -> Asset:
-    """The version that an alias points to: an event tells that it is another one.
-
-    Args:
-        project: First part of the name, without a slash.
-        model: Name of the registered model.
-        alias: The alias.
-    """
-    uri = f"x-mlflow://{quote(project)}/{quote(model)}/{quote(alias)}"
-    return Asset(name=f"{project}/{model}@{alias}", uri=uri)

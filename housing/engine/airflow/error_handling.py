@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from housing.engine.airflow import xcom_keys
 from housing.engine.errors import ExplainedError, fit_to_show
+
+ERROR_KEY = "error"
+"""XCom key of the message of a task that failed."""
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def explained(context: Context) -> Iterator[None]:
         raise  # Airflow's own way to skip a task or a branch
     except Exception as error:
         message = fit_to_show(str(error)) or type(error).__name__
-        context["ti"].xcom_push(key=xcom_keys.ERROR, value=message)
+        context["ti"].xcom_push(key=ERROR_KEY, value=message)
         if isinstance(error, ExplainedError) and error.permanent:
             raise AirflowFailException(message) from error
         raise

@@ -16,11 +16,11 @@ from housing.engine.airflow.assets import path_of
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.links import Linked, RunLink, StageLink, stage_address
-from housing.engine.airflow.run_options import Steering
+from housing.engine.airflow.run_options import RunOptions
 from housing.engine.airflow.workspace import ApplyOverrides, Workspace
 
 if TYPE_CHECKING:
-    from housing.engine.execution.stage_result import StageRecord
+    from housing.engine.execution.stage_result import StageResult
     from housing.engine.execution.stage_run import StageRun
 
 
@@ -33,7 +33,7 @@ class DvcStageOperator(Linked, BaseOperator):
 
     A stage that DVC finds unchanged ends as ``skipped``; one that ran, or was restored from the
     cache, as ``success`` with an asset event for each out whose content changed. Either way the
-    XCom is the record of the stage, see `housing.engine.execution.stage_result.StageRecord`.
+    XCom is the record of the stage, see `housing.engine.execution.stage_result.StageResult`.
 
     Args:
         stage: Name of the stage, as DVC addresses it.
@@ -83,17 +83,17 @@ class DvcStageOperator(Linked, BaseOperator):
             EngineError: A task upstream worked in another workspace than this one.
         """
         with explained(context):
-            record = self._reproduce(Steering.of(context["params"]), context["ti"])
+            record = self._reproduce(RunOptions.of(context["params"]), context["ti"])
         for line in record.render().splitlines():
             self.log.info("%s", line)
-        if record.verdict == "unchanged" and self.on_unchanged == "skip":
+        if record.state == "unchanged" and self.on_unchanged == "skip":
             # A skipped task returns nothing, so its record goes out first.
             context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=record.to_dict())
             raise skipped(f"{self.stage}: unchanged")
         self._emit(context, record)
         return record.to_dict()
 
-    def _reproduce(self, steering: Steering, ti: Any) -> StageRecord:  # noqa: ANN401  # Airflow's
+    def _reproduce(self, options: RunOptions, ti: Any) -> StageResult:  # noqa: ANN401  # Airflow's
         from housing.engine.execution.stage_run import StageRun  # DVC is too heavy for a DAG file
         from housing.engine.stage_notes import last_links
 
@@ -105,14 +105,14 @@ class DvcStageOperator(Linked, BaseOperator):
 
         root = Path(self.root)
         upstream = graph.load(root).upstream
-        if not steering.takes(self.stage, upstream):
-            raise skipped(f"left out: the run takes {steering.scope} {steering.stage}")
-        if steering.overrides:
+        if not options.takes(self.stage, upstream):
+            raise skipped(f"left out: the run takes {options.scope} {options.stage}")
+        if options.overrides:
             self.outlets = []  # what this run makes is not the data that others wait for
-        force = steering.forces(self.stage, upstream)
+        force = options.forces(self.stage, upstream)
         run = (ti.dag_id, ti.run_id)
-        with Workspace.of(root, run, steering.overrides, self._apply).entered() as workspace:
-            if steering.overrides and self.stage not in graph.load(workspace).names:
+        with Workspace.of(root, run, options.overrides, self._apply).entered() as workspace:
+            if options.overrides and self.stage not in graph.load(workspace).names:
                 raise skipped(f"left out: the overrides leave no stage {self.stage}")
             peers.compare(ti, workspace, self.stage, upstream.get(self.stage, ()))
             self._running = StageRun(workspace, self.stage, force=force)
@@ -132,7 +132,7 @@ class DvcStageOperator(Linked, BaseOperator):
         if self._running:
             self._running.kill()
 
-    def _emit(self, context: Context, record: StageRecord) -> None:
+    def _emit(self, context: Context, record: StageResult) -> None:
         """Leaves only changed outs among the outlets: Airflow emits an event for each of them."""
         changed = {out.path: out for out in record.outs if out.changed}
         kept: list[Asset] = []

@@ -21,7 +21,7 @@ from housing.engine.graph.selection import (
 
 
 @dataclass(frozen=True)
-class Steering:
+class RunOptions:
     """The answers to the trigger form; the defaults are a plain run.
 
     Attributes:
@@ -39,7 +39,7 @@ class Steering:
     promote_overrides: bool = False
 
     @classmethod
-    def of(cls, params: Mapping[str, Any]) -> Steering:
+    def of(cls, params: Mapping[str, Any]) -> RunOptions:
         """Reads the params of a run; a DAG without the form gets a plain run."""
         known = {name: params[name] for name in cls.__dataclass_fields__ if name in params}
         return cls(**{**known, "overrides": tuple(known.get("overrides") or ())})

@@ -11,7 +11,7 @@ from dvc.dependency.param import ParamsDependency
 from dvc.stage import PipelineStage
 
 from housing.engine.execution import lockfile
-from housing.engine.execution.stage_result import Change, Kind, OutRecord, short
+from housing.engine.execution.stage_result import Change, Kind, OutResult, short
 
 if TYPE_CHECKING:
     from dvc.stage import Stage
@@ -120,10 +120,10 @@ def hashes(stage: Stage) -> dict[str, str]:
     return {path_of(out): out.hash_info.value or "" for out in stage.outs}
 
 
-def outs(stage: Stage, before: dict[str, str]) -> tuple[OutRecord, ...]:
+def outs(stage: Stage, before: dict[str, str]) -> tuple[OutResult, ...]:
     """Every out as it is now, against the hashes before."""
     return tuple(
-        OutRecord(path, md5, out.meta.size or 0, changed=before.get(path) != md5)
+        OutResult(path, md5, out.meta.size or 0, changed=before.get(path) != md5)
         for out, (path, md5) in zip(stage.outs, hashes(stage).items(), strict=True)
     )
 

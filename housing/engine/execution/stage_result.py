@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Verdict = Literal["ran", "restored", "unchanged"]
+StageState = Literal["ran", "restored", "unchanged"]
 Kind = Literal["new", "cmd", "dep", "param", "out", "force", "always"]
 
 _STEP = 1000
-_SAID: dict[Verdict, str] = {
+_SAID: dict[StageState, str] = {
     "ran": "ran",
     "restored": "restored from the cache, the command did not run",
     "unchanged": "unchanged, nothing to do",
@@ -42,7 +42,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class OutRecord:
+class OutResult:
     """One out after the task.
 
     Attributes:
@@ -59,13 +59,13 @@ class OutRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class StageRecord:
+class StageResult:
     """What one task did to its stage.
 
     Attributes:
         stage: The stage's name.
         command: Its commands, one per line.
-        verdict: The command ``ran``, the outs were ``restored`` from the cache, or all was
+        state: The command ``ran``, the outs were ``restored`` from the cache, or all was
             ``unchanged``.
         reasons: Why it was out of date; empty where it was not.
         seconds: How long DVC and the command took, without the waiting for others.
@@ -76,11 +76,11 @@ class StageRecord:
 
     stage: str
     command: str
-    verdict: Verdict
+    state: StageState
     reasons: tuple[Change, ...]
     seconds: float
     saved_seconds: float
-    outs: tuple[OutRecord, ...]
+    outs: tuple[OutResult, ...]
     host: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,15 +89,15 @@ class StageRecord:
         return asdict(self) | lists
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> StageRecord:
+    def from_dict(cls, content: dict[str, Any]) -> StageResult:
         """The reverse of ``to_dict``, also after a trip through JSON."""
         reasons = tuple(Change(**reason) for reason in content["reasons"])
-        outs = tuple(OutRecord(**out) for out in content["outs"])
+        outs = tuple(OutResult(**out) for out in content["outs"])
         return cls(**(content | {"reasons": reasons, "outs": outs}))
 
     def render(self) -> str:
         """The record as a block of lines for a log."""
-        lines = [f"{self.stage}: {_SAID[self.verdict]}"]
+        lines = [f"{self.stage}: {_SAID[self.state]}"]
         lines += [f"  command  {line}" for line in self.command.splitlines()]
         lines += [f"  why      {reason}" for reason in self.reasons]
         lines += [f"  took     {self.seconds:.2f} s"]

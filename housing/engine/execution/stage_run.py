@@ -32,7 +32,7 @@ from housing.engine.execution import (
 )
 from housing.engine.execution.oddities import require_readable
 from housing.engine.execution.stage_process import Command
-from housing.engine.execution.stage_result import Change, StageRecord, Verdict
+from housing.engine.execution.stage_result import Change, StageResult, StageState
 from housing.engine.stage_notes import last_duration, note_duration
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ ATTEMPTS = 3
 _POLL = 0.1
 
 
-def reproduce(root: Path, stage: str, *, force: bool = False) -> StageRecord:
+def reproduce(root: Path, stage: str, *, force: bool = False) -> StageResult:
     """Brings one stage up to date; those upstream are left as they are.
 
     Args:
@@ -89,9 +89,9 @@ class StageRun:
         self._command = Command.of(self._root, stage)
         self._data_sources: tuple[str, ...] = ()
         self._stopped = False
-        self._record: StageRecord | None = None
+        self._record: StageResult | None = None
 
-    def reproduce(self) -> StageRecord:
+    def reproduce(self) -> StageResult:
         """See ``reproduce`` of this module."""
         node = graph.load(self._root, self._lose_patience)[self._name]
         self._data_sources = node.data_sources
@@ -228,16 +228,16 @@ class StageRun:
         why: tuple[Change, ...],
         before: dict[str, str],
         began: float,
-    ) -> StageRecord:
-        verdict: Verdict = "unchanged"
+    ) -> StageResult:
+        state: StageState = "unchanged"
         if why:
             fetched = not stage.cmd  # an import: DVC itself did what there is to do
-            verdict = "ran" if self._command.began or fetched else "restored"
-        saved = 0.0 if verdict == "ran" else last_duration(self._root, self._name) or 0.0
-        return StageRecord(
+            state = "ran" if self._command.began or fetched else "restored"
+        saved = 0.0 if state == "ran" else last_duration(self._root, self._name) or 0.0
+        return StageResult(
             stage=self._name,
             command=reasons.lines(stage.cmd or ""),
-            verdict=verdict,
+            state=state,
             reasons=why,
             seconds=round(time.monotonic() - began, 3),
             saved_seconds=saved,

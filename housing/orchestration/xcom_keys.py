@@ -1,9 +1,6 @@
-"""Keys under which tasks leave what a later task reads."""
+"""Keys under which the tasks of the house-price DAGs leave what a later task reads."""
 
 from __future__ import annotations
-
-ERROR = "error"
-"""The message of a task that failed."""
 
 VERDICT = "verdict"
 """The gate's verdict, see `housing.domain.gate.Verdict`."""
