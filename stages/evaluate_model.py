@@ -67,7 +67,7 @@ def _training(candidate: str) -> dict[str, Any]:
     try:
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(f"{path} does not exist", f"dvc repro train_model@{candidate}") from error
+        raise ModelError(f"{path} does not exist", "dvc repro") from error
     return report
 
 

@@ -22,7 +22,7 @@ def main(params: Params) -> None:
     try:
         houses = pl.read_parquet(HOUSES)
     except FileNotFoundError as error:
-        raise DataError(f"{HOUSES} does not exist", "dvc repro ingest_data") from error
+        raise DataError(f"{HOUSES} does not exist", "dvc repro") from error
     ids = row_ids(houses, params.data.identity)
     side = sides(ids, params.seed, params.split)
     transform = Transform.fit(houses.filter(side == "train"), params)

@@ -27,6 +27,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 pytest_plugins = ["tests.mlflow_server"]
 
 
+@pytest.hookimpl(optionalhook=True)  # so that pytest runs without xdist, too
 def pytest_xdist_auto_num_workers() -> int:
     """Three workers for two cores: many tests wait for a process that they started."""
     return math.ceil(1.5 * (os.cpu_count() or 1))

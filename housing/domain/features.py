@@ -147,7 +147,7 @@ class Transform(Frozen):
         Raises:
             DataError: The file is missing, damaged, or of another version.
         """
-        hint = "dvc repro --force feature_engineering"
+        hint = "dvc repro --force"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             version = content.get("version") if isinstance(content, dict) else None

@@ -92,15 +92,15 @@ class Model:
         from xgboost.core import XGBoostError
 
         if not path.is_file():
-            raise ModelError(f"{path} does not exist", "dvc repro train_model")
+            raise ModelError(f"{path} does not exist", "dvc repro")
         try:
             booster = Booster(model_file=path)
         except XGBoostError as error:
             fact = f"{path} is no model of XGBoost: {_first_line(error)}"
-            raise ModelError(fact, "dvc repro --force train_model") from error
+            raise ModelError(fact, "dvc repro --force") from error
         features = booster.attr(_FEATURES)
         if features is None:
-            raise ModelError(f"{path} does not name its features", "dvc repro --force train_model")
+            raise ModelError(f"{path} does not name its features", "dvc repro --force")
         return cls(booster, tuple(json.loads(features)))
 
 

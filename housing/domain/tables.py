@@ -73,9 +73,9 @@ def read_table(path: Path) -> Table:
     try:
         table = Table(pl.read_parquet(path))
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist", "dvc repro feature_engineering") from error
+        raise DataError(f"{path} does not exist", "dvc repro") from error
     missing = {ROW, TARGET} - set(table.frame.columns)
     if missing or table.frame.is_empty():
         fact = f"lacks {', '.join(sorted(missing))}" if missing else "has no row"
-        raise DataError(f"{path} {fact}", "dvc repro --force feature_engineering")
+        raise DataError(f"{path} {fact}", "dvc repro --force")
     return table

@@ -99,7 +99,7 @@ def _require_settled(folder: Path, stamps: Mapping[Path, Stamp]) -> None:
     if came:
         raise DataError(
             f"{', '.join(came)} came into {folder} while the other deliveries were read",
-            "dvc repro ingest_data",
+            "dvc repro",
         )
 
 

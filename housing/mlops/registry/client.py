@@ -148,9 +148,7 @@ def live_run(client: MlflowClient, run_id: str) -> Run:
             f"the MLflow run {run_id} was deleted", f"mlflow runs restore --run-id {run_id}"
         )
     if not is_whole(run.info.lifecycle_stage, run.data.tags):
-        raise RunNotFoundError(
-            f"the MLflow run {run_id} is half logged", "dvc repro --force track_model"
-        )
+        raise RunNotFoundError(f"the MLflow run {run_id} is half logged", "dvc repro --force")
     return run
 
 

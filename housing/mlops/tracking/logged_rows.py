@@ -53,7 +53,7 @@ def test_rows(root: Path, params: Params) -> pl.DataFrame:
 
     predicted = pl.read_parquet(root / PREDICTIONS, columns=["_row"])["_row"]
     if predicted.is_empty():
-        raise EvidenceError(f"{PREDICTIONS} holds no row", "dvc repro evaluate_model")
+        raise EvidenceError(f"{PREDICTIONS} holds no row", "dvc repro --force")
     houses = pl.read_parquet(root / DATA)
     rows = (
         houses.select(params.data.inputs)
@@ -62,6 +62,6 @@ def test_rows(root: Path, params: Params) -> pl.DataFrame:
     )
     if not rows["_row"].equals(predicted):
         raise EvidenceError(
-            f"{PREDICTIONS} is not about the test rows of {DATA}", "dvc repro evaluate_model"
+            f"{PREDICTIONS} is not about the test rows of {DATA}", "dvc repro --force"
         )
     return rows
