@@ -1,0 +1,110 @@
+"""What the engine takes from DVC's inside, and the version of DVC in which that was looked at."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dvc.dvcfile
+import dvc.ignore
+import dvc.lock
+import dvc.repo
+import dvc.repo.reproduce
+import dvc.rwlock
+import dvc.stage
+import dvc.stage.cache
+import dvc.stage.run
+import dvc_data.hashfile.db
+import dvc_objects.fs.utils
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WRITTEN_FOR = "3.67"
+GUIDE = "CONTRIBUTING.md, 'A new DVC', lists what to look at"
+
+
+def source(of: Any) -> str:  # noqa: ANN401 - a module, a class or a function
+    return inspect.getsource(of)
+
+
+def takes(function: Callable[..., Any], *names: str) -> bool:
+    return set(names) <= set(inspect.signature(function).parameters)
+
+
+# By module below housing/engine: what must be true of DVC.
+TOUCH_POINTS: dict[str, dict[str, Callable[[], bool]]] = {
+    "execution/locks.py": {
+        "Repo(_wait_for_lock)": lambda: takes(dvc.repo.Repo.__init__, "_wait_for_lock"),
+        "Repo.lock may be set": lambda: "self.lock = " in source(dvc.repo.Repo.__init__),
+        "lock_repo": lambda: "repo.lock" in source(dvc.repo.lock_repo),
+        "Lock._do_lock": lambda: "_do_lock" in source(dvc.lock.Lock),
+        "HardlinkLock waits by _sleep": lambda: hasattr(dvc.lock.HardlinkLock, "_sleep"),
+        "HardlinkLock._claimfile": lambda: "_claimfile" in source(dvc.lock.HardlinkLock),
+    },
+    "execution/stage_run.py": {
+        "reproduce(repro_fn)": lambda: takes(dvc.repo.reproduce._reproduce, "repro_fn", "force"),
+        "repro_fn(stage, upstream, force)": lambda: (
+            "repro_fn(stage, upstream=upstream, force=force_stage"
+            in source(dvc.repo.reproduce._reproduce)
+        ),
+        "dump(update_pipeline)": lambda: takes(dvc.dvcfile.ProjectFile.dump, "update_pipeline"),
+    },
+    "execution/inputs.py": {
+        "Stage.save_deps": lambda: "self.save_deps(" in source(dvc.stage.Stage.save),
+    },
+    "execution/proof.py": {
+        "StageCache.restore": lambda: takes(dvc.stage.cache.StageCache.restore, "stage"),
+        "HashFileDB.check": lambda: takes(dvc_data.hashfile.db.HashFileDB.check, "check_hash"),
+    },
+    "execution/recovery.py": {
+        "rwlock's read and write": lambda: all(
+            f'"{key}"' in source(dvc.rwlock) for key in ("read", "write")
+        ),
+    },
+    "execution/stage_process.py": {
+        "$SHELL runs commands": lambda: 'os.getenv("SHELL")' in source(dvc.stage.run),
+    },
+    "execution/temporaries.py": {
+        "tmp_fname asks token_urlsafe": lambda: (
+            "token_urlsafe(" in source(dvc_objects.fs.utils.tmp_fname)
+        ),
+    },
+    "graph/resolve.py": {
+        "DvcIgnoreFilter.walk": lambda: takes(dvc.ignore.DvcIgnoreFilter.walk, "fs", "path"),
+        "DvcIgnoreFilter.is_ignored_file": lambda: takes(
+            dvc.ignore.DvcIgnoreFilter.is_ignored_file, "path", "ignore_subrepos"
+        ),
+        "Repo.stage_collection_error_handler": lambda: (
+            "stage_collection_error_handler" in source(dvc.repo.Repo)
+        ),
+    },
+}
+CASES = [
+    pytest.param(module, true, id=f"{Path(module).name}: {what}")
+    for module, points in TOUCH_POINTS.items()
+    for what, true in points.items()
+]
+
+
+def test_dvc_is_the_version_that_was_looked_at() -> None:
+    installed = importlib.metadata.version("dvc")
+    assert installed.startswith(f"{WRITTEN_FOR}."), (
+        f"DVC {installed} is installed, and the engine was written for {WRITTEN_FOR}: {GUIDE}"
+    )
+
+
+@pytest.mark.parametrize(("module", "true"), CASES)
+def test_what_the_engine_takes_from_inside_of_dvc_is_there(
+    module: str, true: Callable[[], bool]
+) -> None:
+    assert true(), f"DVC changed below housing/engine/{module}: {GUIDE}"
+
+
+def test_the_guide_names_every_touch_point() -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## A new DVC")[2]
+    for module in TOUCH_POINTS:
+        assert f"`{module}`" in guide
+        assert (ROOT / "housing/engine" / module).is_file()
