@@ -43,6 +43,8 @@ lint: .venv/synced ## check style, types and import layers
 	@$(UV) run ruff format --check
 	@$(UV) run mypy
 	@$(UV) run lint-imports
+	@$(UV) run shellcheck .ci/run docker/*.sh scripts/backup scripts/restore scripts/secrets scripts/uv
+	@$(UV) run hadolint Dockerfile
 
 format: .venv/synced ## lay the code out
 	@$(UV) run ruff format

@@ -15,9 +15,9 @@ from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 def main() -> None:
     """Creates the admin, or sets the password anew where it is another one."""
     config, password = read_auth_config(), os.environ["MLFLOW_ADMIN_PASSWORD"]
-    name = config.admin_username
+    name = config.admin_username or "admin"  # as MLflow
     store = SqlAlchemyStore()
-    store.init_db(config.database_uri)
+    store.init_db(config.database_uri)  # type: ignore[no-untyped-call]  # MLflow's
     if not store.has_user(name):
         store.create_user(name, password, is_admin=True)
     elif not store.authenticate_user(name, password):
