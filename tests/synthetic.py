@@ -51,7 +51,7 @@ DEPS = {
 
 def make_params(**gate: float) -> Params:
     """The project's parameters for a small table, with limits that a small model can keep."""
-    content: dict[str, Any] = load_params(ROOT / "params.yaml").model_dump(mode="json")
+    content: dict[str, Any] = load_params(ROOT / "tests/params.yaml").model_dump(mode="json")
     content["data"] |= {"columns": COLUMNS, "identity": ["north", "east"]}
     content["features"] |= {"ratios": {}, "rotations": []}
     content["candidates"] = ["xgboost"]

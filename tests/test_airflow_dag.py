@@ -135,7 +135,7 @@ def test_a_change_that_waits_for_dvcs_lock_is_told_on_the_dags_page(tmp_path: Pa
 
 def test_bad_params_are_an_import_error_with_every_fault(tmp_path: Path) -> None:
     project = Project.make(tmp_path / "p", {"one": {"cmd": "true"}})
-    shutil.copy(ROOT / "params.yaml", project.root)
+    shutil.copy(HERE / "params.yaml", project.root)
     text = (project.root / "params.yaml").read_text()
     text = text.replace("seed: 7", "seed: seven").replace("max_depth: 7", "max_dept: 7")
     (project.root / "params.yaml").write_text(text)

@@ -36,7 +36,7 @@ print(json.dumps(found))
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The DAGs while the parameters of training are broken: who serves can still be changed."""
     root = tmp_path_factory.mktemp("after")
-    text = (ROOT / "params.yaml").read_text().replace("seed: 7", "seed: seven")
+    text = (ROOT / "tests/params.yaml").read_text().replace("seed: 7", "seed: seven")
     text = text.replace("  linear:\n", "<<<<<<< ours\n  linear:\n")  # a merge that is not done
     (root / "params.yaml").write_text(text)
     done = subprocess.run(

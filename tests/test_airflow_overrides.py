@@ -17,7 +17,7 @@ from housing.engine.airflow.workspace import COPY, FOLDER, PARTIAL, Workspace
 from housing.engine.errors import OptionsError
 from tests.airflow_project import Project
 
-PARAMS = Path(__file__).parent.parent / "params.yaml"
+PARAMS = Path(__file__).parent / "params.yaml"
 STAGES = {
     "copy": {"cmd": "cp in/seed seed.txt", "deps": ["in"], "outs": ["seed.txt"]},
     "train": {

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from housing.cli import app, main
 from housing.cli.console import console_of
 from housing.cli.outcome import Outcome, show
+from housing.domain.config import load_params
 
 ROOT = Path(__file__).parents[1]
 REPORT: dict[str, Any] = {
@@ -204,7 +205,8 @@ def test_in_the_stack_the_doctor_names_what_works_there(monkeypatch: pytest.Monk
 def test_doctor_draws_a_table_for_people() -> None:
     done = CliRunner().invoke(app, ["doctor"], catch_exceptions=False)
     assert done.exit_code == 0
-    assert "candidates: linear, xgboost" in done.stdout
+    params = load_params(ROOT / "params.yaml")
+    assert f"candidates: {', '.join(params.candidates)}" in done.stdout
 
 
 def test_run_refuses_to_put_airflow_into_the_home_folder(

@@ -23,19 +23,25 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def content() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    loaded: dict[str, Any] = yaml.safe_load(
+        (ROOT / "tests/params.yaml").read_text(encoding="utf-8")
+    )
     return loaded
 
 
 def test_the_projects_own_file_is_valid() -> None:
-    params = load_params(ROOT / "params.yaml")
+    assert load_params(ROOT / "params.yaml").candidates
+
+
+def test_the_columns_are_told_by_their_roles() -> None:
+    params = load_params(ROOT / "tests/params.yaml")
     assert params.data.target == "target"
     assert params.data.location == ("Latitude", "Longitude")
     assert "target" not in params.data.inputs
 
 
 def test_parameters_are_frozen() -> None:
-    params = load_params(ROOT / "params.yaml")
+    params = load_params(ROOT / "tests/params.yaml")
     with pytest.raises(ValidationError):
         params.seed = 1  # type: ignore[misc]  # that is what the test is about
 
@@ -127,7 +133,7 @@ def test_each_fault_is_named(
 
 
 def test_faults_of_all_kinds_come_together(tmp_path: Path) -> None:
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    text = (ROOT / "tests/params.yaml").read_text(encoding="utf-8")
     for right, wrong in (
         ("seed: 7", "seed: -1"),
         ("MedInc: { type: float, min: 0, max: 20", "MedInc: { type: flaot, min: 30, max: 20"),
@@ -206,7 +212,7 @@ def test_a_file_that_is_no_utf8_is_named(tmp_path: Path) -> None:
 
 
 def test_a_key_that_is_there_twice_is_named(tmp_path: Path) -> None:
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8") + "seed: 8\n"
+    text = (ROOT / "tests/params.yaml").read_text(encoding="utf-8") + "seed: 8\n"
     path = tmp_path / "params.yaml"
     path.write_text(text.replace("  test: 0.20\n", "  test: 0.20\n  test: 0.30\n"))
     with pytest.raises(ConfigError) as caught:
@@ -293,16 +299,16 @@ def test_all_faults_of_the_environment_are_reported(monkeypatch: pytest.MonkeyPa
 def test_the_names_in_the_registry_are_read_whatever_else_is_broken(
     tmp_path: Path, before: str, after: str
 ) -> None:
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    text = (ROOT / "tests/params.yaml").read_text(encoding="utf-8")
     broken = tmp_path / "params.yaml"
     broken.write_text(text.replace(before, after), encoding="utf-8")
     with pytest.raises(ConfigError):
         load_params(broken)
     names = load_registered(broken).registry
-    assert names == load_params(ROOT / "params.yaml").registry
+    assert names == load_params(ROOT / "tests/params.yaml").registry
     assert load_what_holds(broken).registry == names
     if "seed" in after or "linear" in after:  # neither of the sections that scoring needs
-        assert load_scoring(broken).data == load_params(ROOT / "params.yaml").data
+        assert load_scoring(broken).data == load_params(ROOT / "tests/params.yaml").data
 
 
 @pytest.mark.parametrize(

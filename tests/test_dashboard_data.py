@@ -29,7 +29,7 @@ from housing.settings import Settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PARAMS = Path(__file__).parents[1] / "params.yaml"
+PARAMS = Path(__file__).parent / "params.yaml"
 HOUSES = pl.DataFrame(
     {
         "MedInc": [1.0 + row % 17 for row in range(300)],

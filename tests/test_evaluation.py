@@ -45,7 +45,7 @@ def table(rows: int, seed: int) -> Table:
 
 @pytest.fixture(scope="module")
 def params() -> Params:
-    return load_params(ROOT / "params.yaml")
+    return load_params(ROOT / "tests/params.yaml")
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ CODES = ["<1H OCEAN", "INLAND", "[new]", None]
 
 @pytest.fixture(scope="module")
 def california() -> Params:
-    return load_params(ROOT / "params.yaml")
+    return load_params(ROOT / "tests/params.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def houses() -> pl.DataFrame:
 
 def other_params(**features: object) -> Params:
     """Parameters of a table with a whole number, a category, missing values, and no location."""
-    content = load_params(ROOT / "params.yaml").model_dump(mode="json")
+    content = load_params(ROOT / "tests/params.yaml").model_dump(mode="json")
     content["data"]["columns"] = {
         "area": {"type": "float", "nullable": True},
         "rooms": {"type": "int", "nullable": True},

@@ -11,7 +11,7 @@ from housing.domain.config import load_params
 from housing.domain.overrides import LONGEST, override, shaping_evidence
 from housing.errors import ConfigError
 
-PARAMS = (Path(__file__).parent.parent / "params.yaml").read_text()
+PARAMS = (Path(__file__).parent / "params.yaml").read_text()
 
 
 def fault(*pairs: str) -> str:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from shutil import copy, copytree, ignore_patterns
 from typing import Any
@@ -21,10 +22,36 @@ from housing.domain.features import Transform
 from housing.domain.metrics import METRICS, regression_metrics
 from housing.domain.model import Model
 from housing.domain.tables import SIDES, read_table
+from housing.engine import graph
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT / "data" / "landing" / "california_housing.csv"
-MODELLING = ("feature_engineering", "train_model@linear", "train_model@xgboost", "evaluate_model")
+# The candidates that these tests train: small ones, whatever those of the project are.
+CANDIDATES = {
+    "linear": {
+        "booster": "gblinear",
+        "n_estimators": 20,
+        "learning_rate": 0.5,
+        "reg_lambda": 0,
+        "early_stopping_rounds": 20,
+    },
+    "xgboost": {
+        "booster": "gbtree",
+        "n_estimators": 40,
+        "learning_rate": 0.3,
+        "max_depth": 7,
+        "min_child_weight": 4,
+        "subsample": 0.8,
+        "colsample_bytree": 0.3,
+        "reg_lambda": 20,
+        "early_stopping_rounds": 50,
+    },
+}
+MODELLING = (
+    "feature_engineering.py",
+    *(f"train_model.py {candidate}" for candidate in CANDIDATES),
+    "evaluate_model.py",
+)
 
 Edit = Callable[[dict[str, Any]], None]
 
@@ -37,8 +64,7 @@ def edit_params(project: Path, edit: Edit) -> None:
 
 
 def make_smaller(content: dict[str, Any]) -> None:
-    content["train"]["xgboost"] |= {"n_estimators": 40, "learning_rate": 0.3}
-    content["train"]["linear"]["n_estimators"] = 20
+    content["candidates"], content["train"] = list(CANDIDATES), deepcopy(CANDIDATES)
     content["evaluate"]["resamples"] = 100
 
 
@@ -67,10 +93,13 @@ def script(
 
 
 def repro(project: Path) -> list[str]:
-    """Brings the modelling stages up to date and names the stages that ran."""
-    done = call(project, sys.executable, "-m", "dvc", "repro", "evaluate_model")
+    """Brings the modelling stages up to date, and gives the scripts that ran for it."""
+    stages = graph.load(project).stages
+    (last,) = (stage.name for stage in stages if "stages/evaluate_model.py" in stage.cmd[0])
+    done = call(project, sys.executable, "-m", "dvc", "repro", last)
     assert done.returncode == 0, done.stderr
-    return re.findall(r"Running stage '(.*)'", done.stdout)
+    commands = {stage.name: stage.cmd[0].removeprefix("python stages/") for stage in stages}
+    return [commands[name] for name in re.findall(r"Running stage '(.*)'", done.stdout)]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -91,7 +120,7 @@ def california(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = REAL.read_text(encoding="utf-8").splitlines()
     deliver(project, "a.csv", [lines[0], *lines[1::20]])
     edit_params(project, make_smaller)
-    assert repro(project) == ["ingest_data", *MODELLING]
+    assert repro(project) == ["ingest_data.py", *MODELLING]
     return project
 
 
@@ -153,12 +182,12 @@ def test_a_stage_runs_when_its_inputs_change_and_only_then(california: Path) -> 
     assert repro(california) == []
 
     edit_params(california, lambda content: content["train"]["xgboost"].update(n_estimators=30))
-    assert repro(california) == ["train_model@xgboost", "evaluate_model"]
+    assert repro(california) == ["train_model.py xgboost", "evaluate_model.py"]
 
     before = pl.read_parquet(california / "reports/predictions.parquet")
     lines = REAL.read_text(encoding="utf-8").splitlines()
     deliver(california, "b.csv", [lines[0], *lines[2::40]])
-    assert repro(california) == ["ingest_data", *MODELLING]
+    assert repro(california) == ["ingest_data.py", *MODELLING]
     after = pl.read_parquet(california / "reports/predictions.parquet")
     assert after.height > before.height
     assert set(before["_row"]) <= set(after["_row"])
@@ -246,7 +275,7 @@ def test_the_outputs_do_not_hang_on_threads_or_the_run(other: Path) -> None:
     ],
 )
 def test_a_stage_says_what_it_lacks(tmp_path: Path, stage: str, message: str) -> None:
-    copy(ROOT / "params.yaml", tmp_path)
+    copy(ROOT / "tests/params.yaml", tmp_path)
     done = script(tmp_path, *stage.split())
     assert done.returncode == (os.EX_CONFIG if "candidate of" in message else os.EX_DATAERR)
     assert done.stderr.startswith(f"error: {message}")
