@@ -81,7 +81,7 @@ sync_workspace() {
     mv "$workspace/.new" "$workspace/$path" && rm -rf "$workspace/.old"
   done
   # The first delivery comes with the image; deliveries that arrived since stay.
-  mkdir -p "$workspace/data/landing" "$workspace/.dvc"
+  mkdir -p "$workspace/data/landing" "$workspace/data/scoring" "$workspace/.dvc"
   cp -R --update=none "$project/data/landing/." "$workspace/data/landing/" 2>/dev/null ||
     cp -Rn "$project/data/landing/." "$workspace/data/landing/"
   cp "$project/.dvc/config" "$workspace/.dvc/config"

@@ -18,7 +18,7 @@ import httpx
 
 from housing.engine import graph
 from housing.engine.airflow.task_ids import task_id_of
-from tests.stack_attacks import mlflow_is_closed, stages_have_no_key
+from tests.stack_attacks import changed_model_is_refused, mlflow_is_closed, stages_have_no_key
 from tests.stack_care import (
     comes_back_from_a_backup,
     is_upgraded,
@@ -158,6 +158,7 @@ def proofs(stack: Stack) -> None:
     comes_up(stack)
     promoted = runs(stack)
     mlflow_is_closed(stack, promoted)
+    changed_model_is_refused(stack, promoted)
     stages_have_no_key(stack)
     survives_a_crash(stack)
     survives_an_outage(stack)

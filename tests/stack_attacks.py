@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 
-from tests.stack_services import LONG_STAGE, MODEL, SCHEDULER, Stack, check, say
+from tests.stack_services import LONG_STAGE, MODEL, ROOT, SCHEDULER, Stack, check, say, until
 
-CODE = "raise SystemExit('taken over')"
+SERVING = "pyfunc_model.py"
+"""The file of a logged model whose code runs when the model is loaded."""
+MARK = "/workspace/taken-over"
+CODE = f"open({MARK!r}, 'w').close()\n"
+SCORING = "/dags/housing_batch_scoring/dagRuns"
 
 
 def mlflow_is_closed(stack: Stack, promoted: tuple[str, str]) -> None:
     """Nobody reads or changes a model, or moves an alias, without a password."""
     say("attacking MLflow without its password")
     version, run = promoted
-    source = {"run_id": run, "path": "reports"}
-    listing = stack.mlflow.get("/artifacts/list", params=source).raise_for_status().json()
-    root = listing["root_uri"].split("mlflow-artifacts:/", 1)[1].lstrip("/")
-    artifact = f"{stack.mlflow_url}/mlflow-artifacts/artifacts/{root}/serving.py"
+    artifact = f"{logged_model(stack, run)}/{SERVING}"
+    before = stack.mlflow.get(artifact).raise_for_status().content
     alias = {"name": MODEL, "alias": "staging", "version": version}
     for who, login in (("nobody", None), ("a guess", ("admin", "password1234"))):
         with httpx.Client(timeout=60, auth=login) as attacker:
@@ -41,6 +45,84 @@ def mlflow_is_closed(stack: Stack, promoted: tuple[str, str]) -> None:
             code = answer.status_code
             check(code == httpx.codes.UNAUTHORIZED, f"{who} cannot {what}: {code}")
     check(stack.promoted() == promoted, "the alias is where it was")
+    check(stack.mlflow.get(artifact).content == before, f"{SERVING} is what it was")
+
+
+def logged_model(stack: Stack, run: str) -> str:
+    """The address of the files of a run's logged model."""
+    found = stack.mlflow.get("/runs/get", params={"run_id": run}).raise_for_status().json()
+    tags = {tag["key"]: tag["value"] for tag in found["run"]["data"]["tags"]}
+    path = f"/logged-models/{tags['housing.model_id']}"
+    info = stack.mlflow.get(path).raise_for_status().json()["model"]["info"]
+    return files_at(stack, info["artifact_uri"])
+
+
+def files_at(stack: Stack, uri: str) -> str:
+    """The address by which MLflow hands the files of an artifact URI through."""
+    root = uri.removeprefix("mlflow-artifacts:").lstrip("/")
+    return f"{stack.mlflow_url}/mlflow-artifacts/artifacts/{root}"
+
+
+def changed_model_is_refused(stack: Stack, promoted: tuple[str, str]) -> None:
+    """Who has MLflow's password changes the code of the champion: nothing runs it."""
+    say("changing a logged model with MLflow's password")
+    version, run = promoted
+    stack.inside(SCHEDULER, "housing", "champion", version, "--why", "it was judged")
+    artifact = f"{logged_model(stack, run)}/{SERVING}"
+    whole = stack.mlflow.get(artifact).raise_for_status().content
+    stack.mlflow.put(artifact, content=CODE.encode() + whole).raise_for_status()
+    rows = (ROOT / "data/landing/california_housing.csv").read_text().splitlines(keepends=True)
+    stack.write(SCHEDULER, "/workspace/data/scoring/houses.csv", "".join(rows[:101]))
+    _champion_is_refused(stack, version)
+    _scoring_fails(stack)
+    _gate_rejects(stack, run)
+    seen = stack.inside(SCHEDULER, "sh", "-c", f"ls {MARK} 2>&1; true")
+    check("No such file" in seen, "nothing ran the changed code")
+    say("putting the file back")
+    stack.mlflow.put(artifact, content=whole).raise_for_status()
+    tasks = stack.run()
+    check(tasks["promote_to_staging"] == "success", "the gate passes the model again")
+    scored = stack.airflow.call("POST", SCORING, {"logical_date": None})["dag_run_id"]
+    until(lambda: _state(stack, scored) in {"success", "failed"}, "the scoring ends")
+    check(_state(stack, scored) == "success", "the file is priced")
+
+
+def _champion_is_refused(stack: Stack, version: str) -> None:
+    try:
+        stack.inside(SCHEDULER, "housing", "champion", version, "--why", "once more")
+    except AssertionError as error:
+        check(f"{SERVING} was changed" in str(error), f"`housing champion` names {SERVING}")
+    else:
+        raise AssertionError("a changed model was made champion")
+
+
+def _scoring_fails(stack: Stack) -> None:
+    """A run that the file began by itself, or this one: each prices it, and fails."""
+    ours = stack.airflow.call("POST", SCORING, {"logical_date": None})["dag_run_id"]
+    until(lambda: _state(stack, ours) in {"success", "failed"}, "the scoring ends")
+    check(_state(stack, ours) == "failed", "scoring fails")
+    path = f"{SCORING}/{ours}/taskInstances/score_file"
+    log = stack.airflow.call("GET", f"{path}/logs/1?full_content=true&map_index=0")
+    check(f"{SERVING} was changed" in json.dumps(log), f"its log names {SERVING}")
+
+
+def _state(stack: Stack, run: str) -> str:
+    return str(stack.airflow.call("GET", f"{SCORING}/{run}")["state"])
+
+
+def _gate_rejects(stack: Stack, run: str) -> None:
+    """Under a limit of its own, the gate judges once more the model that is live."""
+    limit = "s/max_rmse: 50000 /max_rmse: 50001 /"
+    stack.inside(SCHEDULER, "sed", "-i", limit, "/workspace/params.yaml")
+    judged = stack.airflow.trigger()
+    stack.airflow.wait(judged, 1200)
+    tasks = stack.airflow.tasks(judged)
+    check(tasks["promote_to_staging"] == "skipped", "the gate does not promote it")
+    check(tasks["send_failure_alert"] == "success", "the gate tells people")
+    info = stack.mlflow.get("/runs/get", params={"run_id": run}).raise_for_status().json()
+    verdict = f"{files_at(stack, info['run']['info']['artifact_uri'])}/gate/verdict.json"
+    text = stack.mlflow.get(verdict).raise_for_status().text
+    check(f"{SERVING}" in text, f"its verdict names {SERVING}")
 
 
 def stages_have_no_key(stack: Stack) -> None:

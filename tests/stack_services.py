@@ -121,6 +121,11 @@ class Stack:
         """Runs a command in a service's container."""
         return docker("exec", self.containers()[service]["Id"], *command)
 
+    def write(self, service: str, path: str, text: str) -> None:
+        """Writes a file in a service's container."""
+        container = self.containers()[service]["Id"]
+        docker("exec", "-i", container, "sh", "-c", 'cat >"$0"', path, text=text)
+
     def up(self) -> None:
         """Starts everything, and waits until all is healthy."""
         self.compose("up", "-d")
