@@ -226,8 +226,10 @@ def test_a_retry_waits_until_nothing_is_left_of_a_killed_try(root: Path) -> None
         dedent("""
             if [ -e quick ]; then date +%s.%N > second; cp in.txt out.txt; exit; fi
             trap "" TERM
-            touch started
-            while true; do echo half > out.txt; date +%s.%N > first; sleep 0.05; done
+            date +%s.%N > first; touch started
+            while true; do
+              echo half > out.txt; date +%s.%N > first.part; mv first.part first; sleep 0.05
+            done
         """)
     )
     worker = in_child(lambda: stage_run.reproduce(root, "work"))
