@@ -27,7 +27,8 @@ run: .venv/synced ## set everything up, run the pipeline once, show what it did
 	@$(UV) run housing run
 
 test: .venv/synced ## run the whole test suite
-	@$(UV) run pytest -n auto --dist worksteal
+	@# A file stays on one worker: what its tests share is made once.
+	@$(UV) run pytest -n auto --dist loadfile --no-loadscope-reorder
 
 chaos: .venv/synced ## kill stages at random through a real scheduler, 100 times (some 20 minutes)
 	@PYTHONPATH=benchmarks $(UV) run python -m tests.chaos

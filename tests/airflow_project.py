@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from tests.repository import make_repository
+
 if TYPE_CHECKING:
     from tests.synthetic import Workspace
 
@@ -64,10 +66,7 @@ class Project:
     @classmethod
     def make(cls, root: Path, stages: dict[str, Any], **files: str) -> Project:
         """Makes a DVC repository with these stages."""
-        root.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
-        dvc = [sys.executable, "-m", "dvc", "init", "--quiet"]
-        subprocess.run(dvc, cwd=root, check=True)
+        make_repository(root)
         (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
         (root / "dag.py").write_text(DAG)
         (root / ".dvcignore").write_text("/.airflow\n/.housing\n")

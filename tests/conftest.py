@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import Protocol
 
 import pytest
 from hypothesis import settings
+
+from tests.repository import make_repository
 
 # No test is about time. Examples are the same in each run: a red run can be looked at again.
 settings.register_profile("housing", deadline=None, derandomize=True)
@@ -23,14 +25,31 @@ os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-")
 # MLflow's client would wait for long where a test takes the server away.
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+# The tests start hundreds of processes: the project's own modules are compiled once.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
-pytest_plugins = ["tests.mlflow_server"]
+LONGEST = {
+    "test_cli_up",
+    "test_gate_failures",
+    "test_registry",
+    "test_smoke",
+    "test_stages_model",
+    "test_tracking",
+}
+
+pytest_plugins = ["tests.kept_models", "tests.mlflow_server"]
 
 
 @pytest.hookimpl(optionalhook=True)  # so that pytest runs without xdist, too
 def pytest_xdist_auto_num_workers() -> int:
     """Three workers for two cores: many tests wait for a process that they started."""
     return math.ceil(1.5 * (os.cpu_count() or 1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files first that take longest: at the end, the other workers would wait for them."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.fixture(autouse=True)
@@ -55,13 +74,10 @@ def make_repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRepo:
 
     def make(files: dict[str, str]) -> Path:
         root = tmp_path / "repo"
-        (root / ".dvc").mkdir(parents=True)
-        (root / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
-        (root / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
+        make_repository(root)
         for name, text in files.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
-        subprocess.run(["git", "init", "-q"], cwd=root, check=True)
         return root
 
     return make

@@ -16,6 +16,7 @@ from housing.engine.airflow.task_ids import folder_of
 from housing.engine.airflow.workspace import COPY, FOLDER, PARTIAL, Workspace
 from housing.engine.errors import OptionsError
 from tests.airflow_project import Project
+from tests.repository import make_repository
 
 PARAMS = Path(__file__).parent / "params.yaml"
 STAGES = {
@@ -139,9 +140,7 @@ def test_the_workspace_has_all_that_shapes_the_graph(tmp_path: Path) -> None:
         return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
 
     root = tmp_path / "p"
-    root.mkdir()
-    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
-    dvc(root, "init", "--quiet")
+    make_repository(root)
     dvc(root, "remote", "add", "--default", "near", "../remote")
     shutil.copy(PARAMS, root)
     (root / "names.yaml").write_text("out: made.txt\n")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import yaml
 
 from housing.engine.errors import OptionsError
 from housing.engine.execution.overrides import apply
+from tests.repository import make_repository
 
 STAGES = {
     "train": {
@@ -23,9 +22,7 @@ STAGES = {
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    subprocess.run(
-        [sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=tmp_path, check=True
-    )
+    make_repository(tmp_path, git=False)
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}))
     (tmp_path / "params.yaml").write_text("lr: 0.1 # as in the paper\nnames: [a]\n")
     (tmp_path / "model.json").write_text('{"depth": 3}')

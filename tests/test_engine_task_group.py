@@ -17,6 +17,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from housing import engine
 from housing.engine import DvcDag, DvcTaskGroup
 from housing.engine.errors import GraphError, OptionsError
+from tests.repository import make_repository
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STAGES = {
@@ -33,7 +34,7 @@ SUB = {"load": {"cmd": "echo x > rows", "outs": ["rows"]}}
 
 
 def repository(root: Path, stages: dict[str, Any]) -> None:
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=root, check=True)
+    make_repository(root, git=False)
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
 
 
@@ -128,10 +129,7 @@ def test_a_selection_that_names_no_stage_is_refused(root: Path) -> None:
 def test_a_stage_says_what_it_needs_of_airflow(tmp_path: Path) -> None:
     meta: dict[str, Any] = {"pool": "gpu", "retries": 5, "execution_timeout": 90}
     stages = {"one": {"cmd": "true", "meta": {"airflow": meta}}, "two": {"cmd": "true"}}
-    subprocess.run(
-        [sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=tmp_path, check=True
-    )
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    repository(tmp_path, stages)
     dag = DvcDag(
         "meta", root=tmp_path, operator_args={"retries": 1}, schedule=None, start_date=START
     )
@@ -145,10 +143,7 @@ def test_all_faults_of_what_stages_need_are_told_together(tmp_path: Path) -> Non
         "one": {"cmd": "true", "meta": {"airflow": {"pol": "gpu", "retries": -1}}},
         "two": {"cmd": "true", "meta": {"airflow": {"on_unchanged": "ignore"}}},
     }
-    subprocess.run(
-        [sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=tmp_path, check=True
-    )
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    repository(tmp_path, stages)
     with pytest.raises(GraphError) as told:
         DvcDag("meta", root=tmp_path, schedule=None, start_date=START)
     for fault in ("one: meta.airflow.pol", "one: meta.airflow.retries", "two: meta.airflow.on_un"):

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from housing.engine import graph
+from tests.stage_script import run_here
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT / "data" / "landing" / "california_housing.csv"
@@ -136,7 +137,7 @@ def dvc(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_projects_own_delivery_is_good_to_the_last_row(project: Path) -> None:
     copy(REAL, project / "data" / "landing")
-    assert run(project).returncode == 0
+    assert run_here(project, "ingest_data").returncode == 0
     kept, quarantine = (pl.read_parquet(project / out) for out in OUTS[:2])
     assert (kept.height, quarantine.height) == (20_640, 0)
     assert kept["target"].mean() == pytest.approx(206_855.82, abs=0.01)
@@ -147,7 +148,7 @@ def test_an_open_quote_in_a_text_column_loses_no_row(project: Path, lines: list[
     rows = [lines[0] + ",note", *(line + ",ok" for line in lines[1:1000])]
     rows[99] = lines[99] + ',"5 rooms'
     deliver(project, "a.csv", rows)
-    done = run(project)
+    done = run_here(project, "ingest_data")
     assert done.returncode == os.EX_DATAERR
     assert "a.csv cannot be read: line 100 opens a quote that it does not close" in done.stderr
     assert not (project / OUTS[0]).exists()
@@ -159,7 +160,7 @@ def test_what_is_left_out_is_told(project: Path, lines: list[str]) -> None:
     for name in ("b.csv.gz", "c.xlsx", ".gitkeep"):
         (landing / name).touch()
     (landing / "d.parquet").mkdir()
-    assert run(project).stdout.splitlines()[1:] == [
+    assert run_here(project, "ingest_data").stdout.splitlines()[1:] == [
         "columns of a.csv that params.yaml does not name: note",
         "no delivery, as only *.csv and *.parquet files are: b.csv.gz, c.xlsx, d.parquet/",
     ]
