@@ -462,7 +462,10 @@ def test_a_missing_run_is_tracked_again_but_not_from_other_files(
 
 def test_a_run_that_was_deleted_since_the_verdict_is_not_promoted(scene: Scene) -> None:
     scene.client.delete_run(scene.second.run_id)
-    with pytest.raises(RunNotFoundError, match="was deleted"):
+    with pytest.raises(
+        RunNotFoundError,
+        match=r"was deleted(.|\n)*MLFLOW_TRACKING_URI=\S+ uv run mlflow runs restore",
+    ):
         scene.promote(scene.second)
     scene.client.restore_run(scene.second.run_id)
     assert scene.staging() == scene.first.result

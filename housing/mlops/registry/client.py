@@ -144,8 +144,13 @@ def live_run(client: MlflowClient, run_id: str) -> Run:
             gone=True,
         )
     if run.info.lifecycle_stage != "active":
+        import mlflow
+
+        # Without the address MLflow's command line takes a store of its own, and makes it.
+        store = f"MLFLOW_TRACKING_URI={mlflow.get_tracking_uri()}"
         raise RunNotFoundError(
-            f"the MLflow run {run_id} was deleted", f"mlflow runs restore --run-id {run_id}"
+            f"the MLflow run {run_id} was deleted",
+            f"{store} uv run mlflow runs restore --run-id {run_id}",
         )
     if not is_whole(run.info.lifecycle_stage, run.data.tags):
         raise RunNotFoundError(f"the MLflow run {run_id} is half logged", "dvc repro --force")

@@ -78,7 +78,10 @@ def serving(settings: Settings, params: Registered, version: str) -> Iterator[Se
 def _held(client: MlflowClient, model: str, alias: str) -> ModelVersion:
     version = alias_version(client, model, alias)
     if version is None:
-        raise RegistryError(f"{alias} points to no version of {model}", "housing champion VERSION")
+        raise RegistryError(
+            f"{alias} points to no version of {model}",
+            "housing champion VERSION --why TEXT, or take another one: --alias staging",
+        )
     return version
 
 
