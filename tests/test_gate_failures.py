@@ -491,6 +491,9 @@ def test_a_champion_whose_run_is_gone_for_ever_has_a_way_on(scene: Scene, tmp_pa
     assert versions(gone.settings, params)[0].metrics == {}
     with pytest.raises(RunNotFoundError, match=r"mlflow gc.*\n.*housing champion VERSION"):
         side_by_side(gone.settings, params)
+    unasked = params.registry.model_copy(update={"champion": "nobody"})
+    with pytest.raises(RunNotFoundError, match="mlflow gc"):
+        side_by_side(gone.settings, params.model_copy(update={"registry": unasked}))
     with connected(gone.settings) as client:
         assert collect(client, gone.settings, params).aliases == ()
 

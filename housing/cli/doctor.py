@@ -148,9 +148,14 @@ def _versions(settings: Settings) -> Finding:
     file = settings.store.removeprefix("sqlite:///")
     if file != settings.store and not Path(file).exists():  # MLflow would make one
         return Finding("versions", "ok", "nothing is tracked yet")
+    from housing.mlops.registry import aliases
     from housing.mlops.registry.environment import differences, made_with
 
     try:
+        lost = [name for name, held in aliases(settings, params).items() if not held.metrics]
+        if lost:
+            fact = f"the MLflow run behind {' and '.join(lost)} is gone"
+            return Finding("versions", "warning", fact, "uv run housing run")
         made = made_with(settings, params, alias)
     except TrackingError as error:
         return Finding("versions", "warning", f"not compared: {error.fact}", error.hint)

@@ -139,8 +139,8 @@ def live_run(client: MlflowClient, run_id: str) -> Run:
     if run is None:
         raise RunNotFoundError(
             f"MLflow has no run {run_id}: `mlflow gc` removes deleted runs for ever",
-            "housing champion VERSION --why TEXT, with a version whose run is there; the next run "
-            "logs the result of the workspace again",
+            "uv run housing run, which logs the result of the workspace again; or: uv run "
+            "housing champion VERSION --why TEXT, with a version whose run is there",
             gone=True,
         )
     if run.info.lifecycle_stage != "active":

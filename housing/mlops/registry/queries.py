@@ -161,6 +161,8 @@ def side_by_side(settings: Settings, params: Params | Registered) -> SideBySide:
         raise RegistryError(f"{names.staging} points to no version of {names.model}", "housing run")
     challenger, champion = held[names.staging], held.get(names.champion)
     if champion is None:
+        with connected(settings) as client:  # nobody is asked about a version that cannot be taken
+            run_behind(client, get_version(client, names.model, challenger.version))
         return SideBySide(challenger=challenger, champion=None, checks=())
     if not isinstance(params, Params):
         fault = "not compared on the same rows: params.yaml has faults, see: housing doctor"
