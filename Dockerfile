@@ -37,6 +37,7 @@ RUN python3 -m pip uninstall --yes --quiet --root-user-action=ignore pip setupto
     || rm -rf /usr/lib/python3/dist-packages/pip /usr/lib/python3/dist-packages/setuptools
 COPY . /opt/housing
 # Names this image's content: docker/init.sh and docker/graceful.py compare it with the workspace's.
+# The names of the files must be relative, and the shell is dash, which has no pipefail.
 # hadolint ignore=DL3003,DL4006
 RUN cd /opt/housing && find . -type f -print0 | sort -z | xargs -0 sha256sum \
     | sha256sum >/opt/housing.sha256

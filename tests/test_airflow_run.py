@@ -49,24 +49,24 @@ def runs(project: Project) -> dict[str, dict[str, Any]]:
     return dict(zip(steps, project.run(*steps.values()), strict=True))
 
 
-def verdicts(result: dict[str, Any]) -> dict[str, str]:
+def stage_states(result: dict[str, Any]) -> dict[str, str]:
     return {
-        name.removesuffix(".return_value"): value["verdict"]
+        name.removesuffix(".return_value"): value["state"]
         for name, value in result["xcoms"].items()
-        if name.endswith(".return_value") and "verdict" in value and "stage" in value
+        if name.endswith(".return_value") and "state" in value and "stage" in value
     }
 
 
 def test_a_cold_run_runs_every_stage(runs: dict[str, dict[str, Any]]) -> None:
     assert runs["cold"]["state"] == "success"
     assert runs["cold"]["states"] == dict.fromkeys(SKIPPED, "success") | ENDED
-    assert set(verdicts(runs["cold"]).values()) == {"ran"}
+    assert set(stage_states(runs["cold"]).values()) == {"ran"}
 
 
 def test_unchanged_stages_are_skipped_with_their_record(runs: dict[str, dict[str, Any]]) -> None:
     assert runs["unchanged"]["state"] == "success"
     assert runs["unchanged"]["states"] == SKIPPED | ENDED
-    assert verdicts(runs["unchanged"]) == dict.fromkeys(SKIPPED, "unchanged")
+    assert stage_states(runs["unchanged"]) == dict.fromkeys(SKIPPED, "unchanged")
     assert runs["unchanged"]["events"] == {}
 
 
@@ -91,7 +91,7 @@ def test_an_event_tells_hash_and_size_of_changed_outs_only(
 
 
 def test_a_cached_stage_is_restored(runs: dict[str, dict[str, Any]]) -> None:
-    assert verdicts(runs["restored"])["head"] == "restored"
+    assert stage_states(runs["restored"])["head"] == "restored"
     assert runs["restored"]["states"]["head"] == "success"
 
 
@@ -103,9 +103,9 @@ def test_force_runs_the_named_stages_only(runs: dict[str, dict[str, Any]]) -> No
 
 
 def test_a_selection_leaves_the_rest_out(project: Project, runs: dict[str, dict[str, Any]]) -> None:
-    assert verdicts(runs["only"]) == {"head": "ran"}
+    assert stage_states(runs["only"]) == {"head": "ran"}
     assert project.summary(runs["only"])["counts"] == {"ran": 1, "left out": 3}
-    assert set(verdicts(runs["downstream"])) == {"copy.x", "tail"}
+    assert set(stage_states(runs["downstream"])) == {"copy.x", "tail"}
 
 
 def test_a_failure_reaches_the_alert_and_fails_the_run(

@@ -479,7 +479,7 @@ def test_a_run_that_never_was_is_not_promoted(scene: Scene) -> None:
 
 def test_a_champion_whose_run_is_gone_for_ever_has_a_way_on(scene: Scene, tmp_path: Path) -> None:
     params = under_model(scene.params, f"{scene.params.registry.model}_gone")
-    gone = replace(scene.champion, root=tmp_path, params=params, experiment="gone")
+    gone = replace(scene.champion, root=tmp_path, params=params, experiment="run-is-gone")
     gone.make(houses(800), 25, at=OLD)
     first = validate(gone.settings, params)
     promote(gone.settings, params, first)

@@ -86,8 +86,15 @@ def open_entry(client: MlflowClient, journal: str, entry: Entry) -> Entry:
 
 def close_entry(client: MlflowClient, entry: Entry, state: Literal["done", "refused"]) -> None:
     """Writes down how a move ended."""
+    from mlflow.exceptions import MlflowException
+
     status = next(status for status, name in STATES.items() if name == state)
-    client.set_terminated(entry.id, status=status, end_time=_now())
+    try:
+        client.set_terminated(entry.id, status=status, end_time=_now())
+    except MlflowException:
+        # A process that made the same move at once may have dropped this entry for its own.
+        if client.get_run(entry.id).info.lifecycle_stage != "deleted":
+            raise
 
 
 def drop_entry(client: MlflowClient, entry: Entry) -> None:
