@@ -54,13 +54,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_store() -> Iterator[None]:
-    """Takes back what MLflow's client notes in the environment: the store that it spoke to last."""
-    names = [name for name in os.environ if name.startswith("MLFLOW_TRACKING_")]
-    before = {name: os.environ[name] for name in names}
+    """Takes away what MLflow's client notes in the environment: the store that it spoke to last.
+
+    Before the test too: fixtures of a whole file speak to a store before this one runs.
+    """
+    _forget_stores()
     yield
+    _forget_stores()
+
+
+def _forget_stores() -> None:
     for name in [name for name in os.environ if name.startswith("MLFLOW_TRACKING_")]:
         del os.environ[name]
-    os.environ.update(before)
 
 
 class MakeRepo(Protocol):

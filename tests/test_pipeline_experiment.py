@@ -42,7 +42,9 @@ def root(make_repo: MakeRepo) -> Path:
 
 
 def dvc(root: Path, *arguments: str, **more: str) -> str:
-    env = os.environ | {"PYTHONPATH": str(PROJECT), "GIT_AUTHOR_NAME": "n", "GIT_AUTHOR_EMAIL": "e"}
+    # MLflow's client notes in the environment which store a fixture spoke to last.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TR")}
+    env |= {"PYTHONPATH": str(PROJECT), "GIT_AUTHOR_NAME": "n", "GIT_AUTHOR_EMAIL": "e"}
     env |= {"GIT_COMMITTER_NAME": "n", "GIT_COMMITTER_EMAIL": "e", **more}
     done = subprocess.run(
         [sys.executable, "-m", "dvc", *arguments],
