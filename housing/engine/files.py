@@ -30,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        _flush(partial)
+        flush(partial)
         partial.replace(path)
     except OSError as error:
         if error.errno is None or error.filename not in {None, str(partial)}:
@@ -55,8 +55,17 @@ def write_whole(path: Path, content: str | bytes) -> None:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def _flush(path: Path) -> None:
-    """Some file systems keep back "disk full" until the content really goes to the disk."""
+def flush(path: Path) -> None:
+    """Sends a file's content, or a folder's entries, to the disk.
+
+    Some file systems keep back "disk full" until then.
+
+    Args:
+        path: The file or folder.
+
+    Raises:
+        OSError: The disk did not take it.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from filecmp import cmp
@@ -14,6 +13,7 @@ from housing.domain.data.check import Tally, checked
 from housing.domain.data.landing import PARTIAL, SUFFIXES, can_be_delivered, open_delivery
 from housing.domain.data.schema import RowSchema
 from housing.domain.data.unchanged import require_unchanged, stamp
+from housing.engine.files import flush
 from housing.errors import DataError
 
 
@@ -102,7 +102,7 @@ def _publish(copy: Path, target: Path) -> bool:
 
     A link, other than a rename, fails where the name is taken, also by somebody else just now.
     """
-    _flush(copy)
+    flush(copy)
     try:
         target.hardlink_to(copy)
     except FileExistsError as error:
@@ -111,13 +111,5 @@ def _publish(copy: Path, target: Path) -> bool:
         raise DataError(
             f"{target} is another delivery of the same name", "give the new file another name"
         ) from error
-    _flush(target.parent)
+    flush(target.parent)
     return True
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
