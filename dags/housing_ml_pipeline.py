@@ -20,7 +20,7 @@ from housing.orchestration.finish_tasks import FailureAlertOperator, SummaryOper
 from housing.orchestration.gate_tasks import PromoteOperator, ValidateModelOperator
 from housing.orchestration.house_workspace import apply_overrides
 from housing.orchestration.notify_tasks import CHANNELS, NotifyOperator
-from housing.settings import load_settings
+from housing.settings import RUN_LINK, load_settings
 
 settings = load_settings()
 # A fault in params.yaml shows as this file's import error; the other DAGs go on.
@@ -49,7 +49,10 @@ with DAG(
 ) as dag:
     root = str(settings.root)
     stages = DvcTaskGroup(
-        "stages", root=root, name="housing", operator_args={"apply_overrides": apply_overrides}
+        "stages",
+        root=root,
+        name="housing",
+        operator_args={"apply_overrides": apply_overrides, "extra_links": [RUN_LINK]},
     )
     tasks = stages.stages
     validate = ValidateModelOperator(

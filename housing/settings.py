@@ -14,6 +14,8 @@ from housing.engine.root import dvc_root
 from housing.errors import ConfigError
 
 WEB = ("http://", "https://")
+RUN_LINK = "MLflow run"
+"""Name of the link from a task to the MLflow run of the result."""
 RUNS = Path(".housing/runs")
 """Folder, below the root, of one JSON summary for each run of the DAG."""
 

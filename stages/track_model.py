@@ -5,7 +5,7 @@ from __future__ import annotations
 from housing.domain.config import Params
 from housing.engine.stage_notes import note_links
 from housing.mlops.tracking.tracked_run import track
-from housing.settings import load_settings
+from housing.settings import RUN_LINK, load_settings
 from housing.stage import run, say
 
 
@@ -14,8 +14,8 @@ def body(params: Params) -> None:
     settings = load_settings()
     run_id = track(settings, params)
     address = settings.run_address(run_id)
-    note_links({"MLflow run": address})
-    say(f"MLflow run {run_id} {address}".rstrip())
+    note_links({RUN_LINK: address})
+    say(f"{RUN_LINK} {run_id} {address}".rstrip())
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from housing.domain.overrides import FIXED, shaping_evidence
 from housing.engine import graph
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
-from housing.engine.airflow.links import Linked, RunLink
+from housing.engine.airflow.links import Linked, TaskLink
 from housing.engine.airflow.run_options import RunOptions
 from housing.orchestration import xcom_keys
 from housing.orchestration.house_workspace import workspace_of
-from housing.settings import Settings, load_settings
+from housing.settings import RUN_LINK, Settings, load_settings
 
 if TYPE_CHECKING:
     from housing.domain.gate import Verdict
@@ -34,7 +34,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         alert: Task id to go on with where it does not, or where the run may not promote.
     """
 
-    operator_extra_links = (RunLink(),)
+    operator_extra_links = (TaskLink(RUN_LINK),)
     ui_color = "#fdf0c8"
 
     def __init__(
@@ -100,7 +100,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         with workspace_of(self.root, run, options.overrides).entered():
             settings = _inside(self.root, options)
             verdict = registry.validate(settings, _judging(Path(self.root), settings))
-            self.show({RunLink.name: settings.run_address(verdict.run_id)})
+            self.show({RUN_LINK: settings.run_address(verdict.run_id)})
         return verdict
 
 
@@ -112,7 +112,7 @@ class PromoteOperator(Linked, BaseOperator):
         validate: Task id of the `ValidateModelOperator`.
     """
 
-    operator_extra_links = (RunLink(),)
+    operator_extra_links = (TaskLink(RUN_LINK),)
     ui_color = "#d9f2d0"
 
     def __init__(
@@ -148,7 +148,7 @@ class PromoteOperator(Linked, BaseOperator):
             settings = _inside(self.root, options)
             content = ti.xcom_pull(task_ids=self.validate, key=xcom_keys.VERDICT, map_indexes=-1)
             verdict = gate.Verdict.from_dict(content)
-            self.show({RunLink.name: settings.run_address(verdict.run_id)})
+            self.show({RUN_LINK: settings.run_address(verdict.run_id)})
             promotion = registry.promote(settings, _judging(Path(self.root), settings), verdict)
         self.log.info("version %s is now %s", promotion.version, promotion.alias)
         if not promotion.moved:

@@ -13,7 +13,7 @@ from housing.engine.airflow.error_handling import ERROR_KEY
 from housing.engine.airflow.fast_skip import skipped
 from housing.errors import NotificationError
 from housing.orchestration import xcom_keys
-from housing.settings import load_settings
+from housing.settings import RUN_LINK, load_settings
 
 if TYPE_CHECKING:
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
@@ -126,7 +126,7 @@ class NotifyOperator(TellingOperator):
         found: list[Message] = []
         if judged:
             verdict = Verdict.from_dict(judged)
-            links["MLflow run"] = load_settings().run_address(verdict.run_id)
+            links[RUN_LINK] = load_settings().run_address(verdict.run_id)
             if promoted:
                 found.append(messages.promotion(model, promoted["version"], verdict, links))
             elif not verdict.passed and not _pull(ti, self.validate, xcom_keys.TOLD_BY):

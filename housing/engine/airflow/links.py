@@ -36,23 +36,28 @@ class Linked:
         )
 
 
-class StageLink(BaseOperatorLink):
-    """The stage in ``dvc.yaml``, at the revision that ran."""
+class TaskLink(BaseOperatorLink):
+    """A button of the task in Airflow's UI, for the address that a `Linked` operator sets.
 
-    name = "dvc.yaml"
+    Args:
+        name: Name of the link, which the button shows.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """What the button shows."""
+        return self._name
+
+    @property
+    def xcom_key(self) -> str:
+        """The XCom of the address: Airflow's own key would be the same for all links."""
+        return f"_link_{self._name}"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002  # Airflow's signature
-        """The address, or nothing where git knows no remote."""
-        return operator.links.get(self.name, "") if isinstance(operator, Linked) else ""
-
-
-class RunLink(BaseOperatorLink):
-    """The MLflow run of the result: of the gate's tasks, and of a stage that notes it."""
-
-    name = "MLflow run"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002  # Airflow's signature
-        """The address, or nothing where MLflow has no web address or no such run."""
+        """The address, or nothing where this run of the task has none."""
         return operator.links.get(self.name, "") if isinstance(operator, Linked) else ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,13 +16,17 @@ from housing.engine.airflow import peers
 from housing.engine.airflow.assets import path_of
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
-from housing.engine.airflow.links import Linked, RunLink, StageLink, stage_address
+from housing.engine.airflow.links import Linked, TaskLink, stage_address
 from housing.engine.airflow.run_options import RunOptions
 from housing.engine.airflow.workspace import ApplyOverrides, Workspace
 
 if TYPE_CHECKING:
     from housing.engine.execution.stage_result import StageResult
     from housing.engine.execution.stage_run import StageRun
+
+
+STAGE_LINK = "dvc.yaml"
+"""Name of the link to the stage in ``dvc.yaml``, at the revision that ran."""
 
 
 class DvcStageOperator(Linked, BaseOperator):
@@ -43,12 +48,14 @@ class DvcStageOperator(Linked, BaseOperator):
             with Airflow's default trigger rule do.
         apply_overrides: Checks and replaces the parameters of a run with overrides, in place of
             what ``dvc exp run --set-param`` does.
+        extra_links: Names of the links that the scripts of stages note by
+            `housing.engine.note_links`, beside the one to ``dvc.yaml``: each is a button in the UI,
+            where the stage noted it.
     """
 
-    operator_extra_links = (StageLink(), RunLink())
     ui_color = "#d7f0ec"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an argument that a DAG file may set, by its name
         self,
         *,
         stage: str,
@@ -56,6 +63,7 @@ class DvcStageOperator(Linked, BaseOperator):
         file: str = "dvc.yaml",
         on_unchanged: Literal["skip", "succeed"] = "skip",
         apply_overrides: ApplyOverrides | None = None,
+        extra_links: Collection[str] = (),
         **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
     ) -> None:
         kwargs.setdefault("trigger_rule", TriggerRule.NONE_FAILED)  # an unchanged stage is skipped
@@ -65,6 +73,7 @@ class DvcStageOperator(Linked, BaseOperator):
         self.file = file
         self.on_unchanged = on_unchanged
         self._apply = apply_overrides
+        self.operator_extra_links = tuple(map(TaskLink, (STAGE_LINK, *extra_links)))
         self._running: StageRun | None = None
         self._killed = False
 
@@ -120,7 +129,7 @@ class DvcStageOperator(Linked, BaseOperator):
                 self._running.kill()
             record = self._running.reproduce()
             address = stage_address(Path(self.root), self.file)
-            self.show({StageLink.name: address, **last_links(workspace, self.stage)})
+            self.show({STAGE_LINK: address, **last_links(workspace, self.stage)})
             return record
 
     def on_kill(self) -> None:
