@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 
 def main(dag_file: str, dag_id: str) -> None:
-    from airflow.dag_processing.dagbag import DagBag
     from airflow.utils.db import initdb
+
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # Airflow 3.1
+        from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
 
     initdb()
     results = []

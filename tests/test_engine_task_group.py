@@ -12,12 +12,18 @@ import pytest
 import yaml
 from airflow.sdk import DAG, TaskGroup
 from airflow.sdk.bases.operator import BaseOperator
-from airflow.serialization.serialized_objects import DagSerialization
 
 from housing import engine
 from housing.engine import DvcDag, DvcTaskGroup
 from housing.engine.errors import GraphError, OptionsError
 from tests.repository import make_repository
+
+try:
+    from airflow.serialization.serialized_objects import DagSerialization
+except ImportError:  # Airflow 3.1
+    from airflow.serialization.serialized_objects import (  # type: ignore[no-redef,attr-defined,assignment]
+        SerializedDAG as DagSerialization,
+    )
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STAGES = {

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from housing.engine.airflow.compat import AirflowException, AirflowFailException
 from housing.engine.errors import ExplainedError, fit_to_show
 
 ERROR_KEY = "error"

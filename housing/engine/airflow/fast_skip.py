@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
-from airflow.sdk.exceptions import AirflowSkipException
+from housing.engine.airflow.compat import AirflowSkipException
 
 
 def skipped(reason: str) -> AirflowSkipException:

@@ -11,6 +11,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
+from housing.engine.airflow.compat import asset_state_store
+
 SECONDS = 5.0
 """How often a folder is looked at."""
 _TOLD = "told"
@@ -21,7 +23,8 @@ class FolderTrigger(BaseEventTrigger):
 
     A change is told once the folder looks the same twice, so that nobody is sent to a file that
     is still being copied. What was told is kept in Airflow's store of the asset: a file that comes
-    while the triggerer is down is told when it is back, and nothing is told twice.
+    while the triggerer is down is told when it is back, and nothing is told twice. Before Airflow
+    3.3 there is no such store: when the triggerer starts, all files of the folder are told anew.
 
     Args:
         folder: The folder; hidden files in it do not count.
@@ -58,15 +61,17 @@ class FolderTrigger(BaseEventTrigger):
             await asyncio.sleep(self.seconds)
 
     async def _recall(self) -> dict[str, str]:
-        if self.asset_state_store is None:
+        store = asset_state_store(self)
+        if store is None:
             return {}
-        found = await self.asset_state_store.aget(_TOLD, "{}")
+        found = await store.aget(_TOLD, "{}")
         told: dict[str, str] = json.loads(str(found))
         return told
 
     async def _remember(self, told: dict[str, str]) -> None:
-        if self.asset_state_store is not None:
-            await self.asset_state_store.aset(_TOLD, json.dumps(told))
+        store = asset_state_store(self)
+        if store is not None:
+            await store.aset(_TOLD, json.dumps(told))
 
 
 def listing(folder: Path) -> dict[str, str]:

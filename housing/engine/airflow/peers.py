@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk.configuration import conf
-
+from housing.engine.airflow.compat import conf
 from housing.engine.airflow.task_ids import task_id_of
 from housing.engine.errors import EngineError
 

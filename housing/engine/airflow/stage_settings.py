@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from housing.engine.airflow import compat
 from housing.engine.errors import GraphError
 from housing.engine.graph import StageNode
 
@@ -25,6 +26,7 @@ class StageSettings(BaseModel):
         retries: How often a failed stage is tried again.
         retry_delay: Seconds between two tries.
         retry_exponential_backoff: Factor by which the delay grows with each try; 0 for none.
+            Airflow 3.1 knows no factor but 2.
         execution_timeout: Seconds after which the stage is ended as failed.
         max_active_tis_per_dag: How many runs of the DAG may run this stage at once.
         on_unchanged: State of the task where DVC finds the stage unchanged: ``skip`` ends it as
@@ -48,7 +50,11 @@ class StageSettings(BaseModel):
     def operator_args(self) -> dict[str, Any]:
         """The keys that are set, as arguments of an operator."""
         found = self.model_dump(exclude_none=True)
-        return found | {key: timedelta(seconds=found[key]) for key in SECONDS if key in found}
+        found |= {key: timedelta(seconds=found[key]) for key in SECONDS if key in found}
+        if self.retry_exponential_backoff is not None:
+            factor = compat.retry_exponential_backoff(self.retry_exponential_backoff)
+            found["retry_exponential_backoff"] = factor
+        return found
 
 
 def operator_args(stages: tuple[StageNode, ...]) -> dict[str, dict[str, Any]]:
