@@ -17,7 +17,7 @@ run up down clean: export AIRFLOW_HOME := $(CURDIR)/.airflow
 	  echo "error: this machine has no Python $(PYTHONS)" >&2; \
 	  echo "  next: install one (Debian 12: apt-get install python3.11)," >&2; \
 	  echo "  or let uv fetch one: UV_PYTHON_DOWNLOADS=automatic make $(MAKECMDGOALS)" >&2; exit 1; }
-	@$(UV) run python -m compileall -q housing dags stages
+	@$(UV) run python -m compileall -q housing dags plugins stages
 	@touch $@
 
 help: ## list the targets

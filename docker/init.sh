@@ -72,7 +72,7 @@ sync_workspace() {
     echo "the workspace is a checkout: its files are used as they are"
     return
   fi
-  for path in dags housing stages .dvcignore dvc.yaml params.yaml; do
+  for path in dags housing plugins stages .dvcignore dvc.yaml params.yaml; do
     [ -e "$project/$path" ] || continue
     diff -rq -x __pycache__ "$project/$path" "$workspace/$path" >/dev/null 2>&1 && continue
     echo "updating $path"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,18 @@ def test_an_error_is_json_too_where_that_was_asked_for(
     told = json.loads(capsys.readouterr().out)
     assert "params.yaml has" in told["error"]
     assert told["next"]
+
+
+def test_a_command_without_the_packages_of_its_extra_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["housing", "champion"])
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # as if it were not installed
+    monkeypatch.setattr("housing.cli.aliases.show_contest", lambda *_, **__: __import__("mlflow"))
+    with pytest.raises(SystemExit) as told:
+        main()
+    assert "needs mlflow, which is not installed" in str(told.value)
+    assert "pip install 'housing[houses]'" in str(told.value)
 
 
 def test_the_version_can_be_asked_for() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from housing.dashboard import page_file
 
 TESTS = Path(__file__).parent
+PLUGINS = TESTS.parent / "plugins"
 HEAVY = ["altair", "fastapi", "mlflow", "polars", "vl_convert", "xgboost", "housing.dashboard"]
 
 
@@ -20,6 +21,7 @@ def run(root: Path, *arguments: str) -> str:
         "AIRFLOW_HOME": str(root / "airflow"),
         "AIRFLOW__API_AUTH__JWT_SECRET": "s" * 64,
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
         "HOUSING_ROOT": str(root),
     }

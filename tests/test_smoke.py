@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("housing", "stages", "dags", "params.yaml", "dvc.yaml", ".dvcignore")
+COPIED = ("housing", "stages", "dags", "plugins", "params.yaml", "dvc.yaml", ".dvcignore")
 ROWS = 3_000
 
 

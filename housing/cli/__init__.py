@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import NoReturn
 
 from housing.cli.app import app
 from housing.engine.errors import ExplainedError
@@ -20,7 +21,21 @@ def main() -> None:
     try:
         app()
     except ExplainedError as error:
-        if "--json" not in sys.argv:
-            sys.exit(f"error: {error}")
-        sys.stdout.write(json.dumps({"error": error.fact, "next": error.hint}, indent=2) + "\n")
-        sys.exit(1)
+        _fail(error)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] == "housing":
+            raise
+        _fail(
+            ExplainedError(
+                f"this command needs {error.name}, which is not installed: it is the house-price "
+                "pipeline's, not the engine's",
+                "pip install 'housing[houses]'",
+            )
+        )
+
+
+def _fail(error: ExplainedError) -> NoReturn:
+    if "--json" not in sys.argv:
+        sys.exit(f"error: {error}")
+    sys.stdout.write(json.dumps({"error": error.fact, "next": error.hint}, indent=2) + "\n")
+    sys.exit(1)
