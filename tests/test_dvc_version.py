@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dvc.data_cloud
 import dvc.dvcfile
 import dvc.ignore
 import dvc.lock
+import dvc.output
 import dvc.repo
 import dvc.repo.reproduce
 import dvc.rwlock
@@ -18,6 +20,7 @@ import dvc.stage
 import dvc.stage.cache
 import dvc.stage.run
 import dvc_data.hashfile.db
+import dvc_data.hashfile.transfer
 import dvc_objects.fs.utils
 import pytest
 
@@ -58,6 +61,27 @@ TOUCH_POINTS: dict[str, dict[str, Callable[[], bool]]] = {
     "execution/proof.py": {
         "StageCache.restore": lambda: takes(dvc.stage.cache.StageCache.restore, "stage"),
         "HashFileDB.check": lambda: takes(dvc_data.hashfile.db.HashFileDB.check, "check_hash"),
+    },
+    "execution/pulling.py": {
+        "_get_stage_hash": lambda: takes(dvc.stage.cache._get_stage_hash, "stage"),
+        "_can_hash": lambda: takes(dvc.stage.cache._can_hash, "stage"),
+        "StageCache._load and _create_stage": lambda: all(
+            f"self.{name}(" in source(dvc.stage.cache.StageCache.restore)
+            for name in ("_load", "_create_stage")
+        ),
+    },
+    "execution/transfers.py": {
+        "DataCloud.pull and push": lambda: all(
+            takes(move, "objs", "odb")
+            for move in (dvc.data_cloud.DataCloud.pull, dvc.data_cloud.DataCloud.push)
+        ),
+        "StageCache._get_cache_dir": lambda: takes(
+            dvc.stage.cache.StageCache._get_cache_dir, "key"
+        ),
+        "a failed transfer goes to the log": lambda: (
+            "exc_info=exc" in source(dvc_data.hashfile.transfer._log_exception)
+        ),
+        "Output.use_cache": lambda: "not self.use_cache" in source(dvc.output.Output.checkout),
     },
     "execution/recovery.py": {
         "rwlock's read and write": lambda: all(

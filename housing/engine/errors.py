@@ -125,4 +125,14 @@ class StageBusyError(EngineError):
 
 
 class RemoteError(EngineError):
-    """DVC's remote storage did not answer: a retry helps."""
+    """DVC's remote storage did not answer: a retry helps.
+
+    Args:
+        fact: Which remote, and what it said.
+        hint: What to do next.
+        refused: It did answer, and refused: waiting helps nothing, another worker may.
+    """
+
+    def __init__(self, fact: str, hint: str = "", *, refused: bool = False) -> None:
+        super().__init__(fact, hint)
+        self.refused = refused

@@ -19,6 +19,7 @@ from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.links import Linked, TaskLink, stage_address
 from housing.engine.airflow.run_options import RunOptions
 from housing.engine.airflow.workspace import ApplyOverrides, Workspace
+from housing.engine.execution.sharing import Sharing
 
 if TYPE_CHECKING:
     from housing.engine.execution.stage_result import StageResult
@@ -46,6 +47,10 @@ class DvcStageOperator(Linked, BaseOperator):
         file: The ``dvc.yaml`` of the stage, relative to the root.
         on_unchanged: ``skip``, or ``succeed`` for tasks after it that ask for a success, as those
             with Airflow's default trigger rule do.
+        pull: An unchanged stage downloads nothing, also where its deps and outs are missing. Deps
+            of one that runs come from DVC's default remote where the workspace lacks them, and so
+            does the result of an earlier run with the same deps.
+        push: What the stage made goes to that remote before the task ends.
         apply_overrides: Checks and replaces the parameters of a run with overrides, in place of
             what ``dvc exp run --set-param`` does.
         extra_links: Names of the links that the scripts of stages note by
@@ -62,6 +67,8 @@ class DvcStageOperator(Linked, BaseOperator):
         root: str,
         file: str = "dvc.yaml",
         on_unchanged: Literal["skip", "succeed"] = "skip",
+        pull: bool = False,
+        push: bool = False,
         apply_overrides: ApplyOverrides | None = None,
         extra_links: Collection[str] = (),
         **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
@@ -72,6 +79,7 @@ class DvcStageOperator(Linked, BaseOperator):
         self.root = root
         self.file = file
         self.on_unchanged = on_unchanged
+        self.sharing = Sharing(pull=pull, push=push)
         self._apply = apply_overrides
         self.operator_extra_links = tuple(map(TaskLink, (STAGE_LINK, *extra_links)))
         self._running: StageRun | None = None
@@ -88,7 +96,7 @@ class DvcStageOperator(Linked, BaseOperator):
             AirflowFailException: ``dvc.yaml``, the params or the form are wrong: no retry helps.
             StageFailedError: The stage's command failed.
             StageBusyError: Somebody else holds DVC's lock.
-            RemoteError: DVC's remote storage did not answer.
+            RemoteError: DVC's remote storage did not answer, or lets this worker do nothing.
             EngineError: A task upstream worked in another workspace than this one.
         """
         with explained(context):
@@ -124,7 +132,7 @@ class DvcStageOperator(Linked, BaseOperator):
             if options.overrides and self.stage not in graph.load(workspace).names:
                 raise skipped(f"left out: the overrides leave no stage {self.stage}")
             peers.compare(ti, workspace, self.stage, upstream.get(self.stage, ()))
-            self._running = StageRun(workspace, self.stage, force=force)
+            self._running = StageRun(workspace, self.stage, force=force, sharing=self.sharing)
             if self._killed:  # before there was a run to kill
                 self._running.kill()
             record = self._running.reproduce()

@@ -36,6 +36,9 @@ class DvcTaskGroup(TaskGroup):
         exclude: The stages to leave out, written alike.
         prefix_group_id: Begin each task's id with the group's, as two repositories in one DAG
             need where stages have the same names.
+        pull: Deps that the workspace lacks come from DVC's remote, see `DvcStageOperator`: for a
+            fresh clone, whose unchanged stages then download nothing.
+        push: What each stage made goes there, see the same.
         operator_args: Arguments of every `DvcStageOperator`, such as ``retries`` or ``pool``; what
             one stage needs stands in its ``meta.airflow`` and wins.
         **kwargs: What Airflow's ``TaskGroup`` takes.
@@ -58,6 +61,8 @@ class DvcTaskGroup(TaskGroup):
         select: Collection[str] = (),
         exclude: Collection[str] = (),
         prefix_group_id: bool = False,
+        pull: bool = False,
+        push: bool = False,
         operator_args: Mapping[str, Any] | None = None,
         **kwargs: Any,  # noqa: ANN401  # TaskGroup's own arguments
     ) -> None:
@@ -70,7 +75,10 @@ class DvcTaskGroup(TaskGroup):
             name,
             self,
             f"{group_id}." if prefix_group_id else "",
-        ).render(chosen(self.graph.upstream, select, exclude), dict(operator_args or {}))
+        ).render(
+            chosen(self.graph.upstream, select, exclude),
+            {"pull": pull, "push": push, **(operator_args or {})},
+        )
         _complete(self.dag, self.graph)
 
 
@@ -83,6 +91,8 @@ class DvcDag(DAG):
         name: See there.
         select: See there.
         exclude: See there.
+        pull: See there.
+        push: See there.
         operator_args: See there.
         **kwargs: What Airflow's ``DAG`` takes.
 
@@ -103,13 +113,16 @@ class DvcDag(DAG):
         name: str = "",
         select: Collection[str] = (),
         exclude: Collection[str] = (),
+        pull: bool = False,
+        push: bool = False,
         operator_args: Mapping[str, Any] | None = None,
         **kwargs: Any,  # noqa: ANN401  # DAG's own arguments
     ) -> None:
         super().__init__(dag_id, **kwargs)
         self.graph = graph.load(Path(root))
         self.stages = _Rendering(self.graph, Path(root), name, self.task_group, "").render(
-            chosen(self.graph.upstream, select, exclude), dict(operator_args or {})
+            chosen(self.graph.upstream, select, exclude),
+            {"pull": pull, "push": push, **(operator_args or {})},
         )
         _complete(self, self.graph)
 

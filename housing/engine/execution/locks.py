@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote
 
 import dvc.lock
@@ -158,6 +158,23 @@ def locked(repo: Repo, held: str = "") -> Iterator[None]:
         recovery.finish_lockfiles(root)
         recovery.clear_rwlock(root, lambda name: name != held and is_running(root, name))
         yield
+
+
+@contextlib.contextmanager
+def let_go(repo: Repo) -> Iterator[None]:
+    """Lets go of DVC's repository lock for a while, as DVC does while a command runs.
+
+    Args:
+        repo: DVC's repository, whose lock the caller holds.
+    """
+    lock: Any = repo.lock
+    lock.unlock()
+    repo._reset()  # type: ignore[no-untyped-call]  # what DVC calls then, too
+    try:
+        yield
+    finally:
+        lock.lock()
+        recovery.finish_lockfiles(Path(repo.root_dir))
 
 
 def holder(root: Path) -> str:

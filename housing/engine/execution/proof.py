@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,28 @@ def _check(store: Any, oid: str, check_hash: bool = True) -> Any:  # noqa: ANN40
         store.fs.remove(path)
         raise ObjectFormatError(f"{path} is damaged")
     return meta
+
+
+def drop_damaged(repo: Repo, objects: Iterable[Any]) -> set[Any]:
+    """Removes objects from the cache whose content does not fit their hash.
+
+    Args:
+        repo: DVC's repository.
+        objects: DVC's hashes of the objects; one that is not in the cache is passed over.
+
+    Returns:
+        The hashes of those that were removed.
+    """
+    found = set()
+    for one in objects:
+        store = repo.cache.legacy if one.name == repo.cache.legacy.hash_name else repo.cache.local
+        try:
+            _check(store, one.value)
+        except FileNotFoundError:
+            continue
+        except ObjectFormatError:
+            found.add(one)
+    return found
 
 
 def damaged_objects(root: Path) -> tuple[int, list[Path]]:

@@ -72,6 +72,8 @@ class StageResult:
         saved_seconds: How long the command took when it last ran, where it did not run now.
         outs: Every out with its hash.
         host: The machine, or the container, whose workspace it describes.
+        fetched: Bytes that came from DVC's remote for it.
+        pushed: Bytes that went there.
     """
 
     stage: str
@@ -82,6 +84,8 @@ class StageResult:
     saved_seconds: float
     outs: tuple[OutResult, ...]
     host: str = ""
+    fetched: int = 0
+    pushed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it."""
@@ -103,6 +107,8 @@ class StageResult:
         lines += [f"  took     {self.seconds:.2f} s"]
         if self.saved_seconds:
             lines += [f"  saved    {self.saved_seconds:.2f} s"]
+        if self.fetched or self.pushed:
+            lines += [f"  remote   {size(self.fetched)} fetched, {size(self.pushed)} pushed"]
         lines += [
             f"  out      {out.path}  {size(out.size)}  {short(out.md5)}"
             f"{'  changed' if out.changed else ''}"

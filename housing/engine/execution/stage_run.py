@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,12 @@ from housing.engine.execution import (
     recovery,
 )
 from housing.engine.execution.oddities import require_readable
+from housing.engine.execution.pulling import Pulling, run_key
+from housing.engine.execution.remote_errors import remote_of
+from housing.engine.execution.sharing import Sharing
 from housing.engine.execution.stage_process import Command
 from housing.engine.execution.stage_result import Change, StageResult, StageState
+from housing.engine.execution.transfers import Transfers
 from housing.engine.stage_notes import last_duration, note_duration
 
 if TYPE_CHECKING:
@@ -76,20 +81,32 @@ class StageRun:
         root: DVC's root folder.
         stage: The stage's name.
         force: Run the command whatever changed.
+        sharing: What it takes from DVC's remote, and gives to it.
         patience: Seconds from now to wait for others: for the stage, for DVC's lock and rwlock.
     """
 
     def __init__(
-        self, root: Path, stage: str, *, force: bool = False, patience: float = lockfile.PATIENCE
+        self,
+        root: Path,
+        stage: str,
+        *,
+        force: bool = False,
+        sharing: Sharing = Sharing(),  # noqa: B008 - frozen
+        patience: float = lockfile.PATIENCE,
     ) -> None:
         self._root = root.resolve()
         self._name = stage
         self._force = force
+        self._sharing = sharing
         self._deadline = time.monotonic() + patience
         self._command = Command.of(self._root, stage)
         self._data_sources: tuple[str, ...] = ()
         self._stopped = False
         self._record: StageResult | None = None
+        self._transfers: Transfers | None = None
+        self._pulling: Pulling | None = None
+        self._saved: list[Any] = []
+        self._run_key: str | None = None
 
     def reproduce(self) -> StageResult:
         """See ``reproduce`` of this module."""
@@ -106,6 +123,7 @@ class StageRun:
             runs = Path(repo.stage_cache.cache_dir)
             places += [runs.parent, Path(repo.tmp_dir), Path(repo.site_cache_dir)]
             self._command.heal(runs, outs)
+            self._share(repo)
             require_readable(repo, self._name, node.deps)
             if proof.wanted():
                 proof.prove_restores(repo)
@@ -121,6 +139,7 @@ class StageRun:
                 # A timeout raised into DVC's waiting leaves the command running.
                 self._command.stop()
                 raise
+            self._push()
         assert self._record is not None  # noqa: S101 - _step always ran
         return self._record
 
@@ -133,6 +152,24 @@ class StageRun:
         """
         self._stopped = True
         self._command.stop()
+
+    def _share(self, repo: Repo) -> None:
+        if self._sharing.pull or self._sharing.push:
+            remote_of(repo)  # there is one, or nothing runs
+            self._transfers = Transfers(repo, self._name, self._give_up)
+            if self._sharing.pull:
+                self._pulling = Pulling(repo, self._transfers, isolated=self._sharing.isolated)
+
+    def _push(self) -> None:
+        """Pushes what was saved; a retry pushes what this one leaves behind, and runs nothing."""
+        if self._transfers and self._sharing.push:
+            self._transfers.push(self._root, self._saved)
+            if self._run_key:
+                self._transfers.push_run(self._run_key)
+        if self._transfers and self._record:
+            self._record = replace(
+                self._record, fetched=self._transfers.fetched, pushed=self._transfers.pushed
+            )
 
     def _give_up(self) -> None:
         if self._stopped:
@@ -199,11 +236,15 @@ class StageRun:
         """What DVC does to a stage under its lock, with the reasons told first."""
         self._give_up()
         if stage.addressing in self._data_sources:
+            if self._pulling and self._pulling.is_left_alone(stage):
+                return None
+            self._saved += stage.outs
             return data_sources.save(self._root, stage, options)
+        self._saved += stage.outs
         began = time.monotonic()
         before = reasons.hashes(stage)
         leftovers.remove(stage)
-        if not self._force and not stage.changed():
+        if self._is_unchanged(stage):
             self._record = self._tell(stage, (), before, began)
             return None
         why = reasons.find(stage, force=self._force)
@@ -212,6 +253,8 @@ class StageRun:
         if absent:
             raise absent
         options.pop("upstream")
+        if self._pulling and not self._force:
+            self._pulling.bring_run(stage)
         inputs.guard(stage)
         done = stage.reproduce(**options)
         if done:
@@ -219,8 +262,17 @@ class StageRun:
                 stage.dump(update_pipeline=False)
         if self._command.began:
             note_duration(self._root, self._name, self._command.seconds)
+        if self._sharing.push:
+            self._run_key = run_key(stage)
         self._record = self._tell(stage, why, before, began)
         return done  # type: ignore[no-any-return]  # DVC's
+
+    def _is_unchanged(self, stage: Stage) -> bool:
+        if self._pulling and self._force:
+            self._pulling.bring_deps(stage)
+        if self._force:
+            return False
+        return self._pulling.is_unchanged(stage) if self._pulling else not stage.changed()
 
     def _tell(
         self,
