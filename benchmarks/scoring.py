@@ -1,6 +1,6 @@
 """How fast a file of houses is priced, end to end, and in how much memory.
 
-    uv run dvc repro evaluate_model
+    uv run dvc repro
     uv run python benchmarks/scoring.py
 
 Each size runs in a process of its own, which reads the Parquet file, checks every row, makes the

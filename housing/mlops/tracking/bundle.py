@@ -31,6 +31,7 @@ PACKAGE = Path(__file__).parents[2]
 CODE = (
     "__init__.py",
     "domain/__init__.py",
+    "domain/appraiser.py",
     "domain/config.py",
     "domain/config_rules.py",
     "domain/data/__init__.py",

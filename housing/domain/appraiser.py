@@ -1,0 +1,92 @@
+"""Prices houses with the files of a logged model, by the rules that were logged with them.
+
+This is what a logged model does. MLflow's server reaches it by way of ``pyfunc_model.py``, batch
+scoring and the gate by way of ``score_worker.py``; both run the copy that lies in the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from housing.domain.config import Column
+from housing.domain.data.schema import REASONS, ROW, RowSchema
+from housing.domain.features import Transform
+from housing.domain.model import Model
+
+
+@dataclass(frozen=True)
+class Appraiser:
+    """A model with all that it takes to price a house.
+
+    Attributes:
+        model: The booster.
+        transform: Makes the features.
+        schema: The columns that a house has, with their rules.
+        halfwidth: Half the width of the prediction interval, in dollars.
+    """
+
+    model: Model
+    transform: Transform
+    schema: RowSchema
+    halfwidth: float
+
+    @classmethod
+    def load(cls, files: Mapping[str, str | Path]) -> Self:
+        """Reads the files of a logged model.
+
+        Args:
+            files: Their paths, by the names that the model gives its artifacts.
+        """
+        report = json.loads(Path(files["report"]).read_text(encoding="utf-8"))
+        rules = json.loads(Path(files["columns"]).read_text(encoding="utf-8"))
+        return cls(
+            Model.load(Path(files["model"])),
+            Transform.load(Path(files["transform"])),
+            RowSchema({name: Column.model_validate(rules[name]) for name in rules}),
+            float(report["prediction_interval"]["halfwidth"]),
+        )
+
+    def price(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Prices houses.
+
+        A row that breaks a rule, by which training and batch scoring send a row to quarantine, has
+        no price but reasons. The other rows are priced all the same.
+
+        Args:
+            rows: One house a line. A nullable column may be left out.
+
+        Returns:
+            `prediction`, and the ends of its interval `lower` and `upper`, in dollars; `reasons`,
+            null where there is a price. A line for each house; null stands for what is not there.
+        """
+        split = self.schema.split(self._complete(rows))
+        bad = split.bad[ROW] - 1
+        dollars = pl.repeat(None, rows.height, dtype=pl.Float64, eager=True)
+        if split.good.height:
+            features = self.transform.apply(split.good)
+            good = np.delete(np.arange(rows.height), bad)
+            dollars = dollars.scatter(good, self.model.predict(features.to_numpy(order="c")))
+        reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
+        return pl.DataFrame(
+            {
+                "prediction": dollars,
+                "lower": dollars - self.halfwidth,
+                "upper": dollars + self.halfwidth,
+                REASONS: reasons.scatter(bad, split.bad[REASONS]),
+            }
+        )
+
+    def _complete(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows with a column of nulls for each nullable one that was left out."""
+        return rows.with_columns(
+            pl.lit(None, dtype).alias(name)
+            for name, dtype in self.schema.dtypes.items()
+            if name not in rows.columns and self.schema.columns[name].nullable
+        )
