@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 
 from housing.engine.airflow.compat import AirflowSkipException
+
+_log = logging.getLogger(__name__)
 
 
 def skipped(reason: str) -> AirflowSkipException:
@@ -19,6 +22,8 @@ def skipped(reason: str) -> AirflowSkipException:
     Args:
         reason: What the task's log gives as the reason.
     """
+    # Airflow logs the exception in a part of the log that its UI shows folded.
+    _log.info("skipped: %s", reason)
     reading, _writing = os.pipe()  # the kernel closes the writing end when this process is gone
     subprocess.Popen(["/bin/sh", "-c", "read _; sleep 0.003"], stdin=reading)
     os.close(reading)

@@ -132,6 +132,8 @@ class DvcStageOperator(Linked, BaseOperator):
             if options.overrides and self.stage not in graph.load(workspace).names:
                 raise skipped(f"left out: the overrides leave no stage {self.stage}")
             peers.compare(ti, workspace, self.stage, upstream.get(self.stage, ()))
+            shown = f"--force {self.stage}" if force else self.stage
+            self.log.info("dvc repro --single-item %s", shown)
             self._running = StageRun(workspace, self.stage, force=force, sharing=self.sharing)
             if self._killed:  # before there was a run to kill
                 self._running.kill()
