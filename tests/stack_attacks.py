@@ -122,7 +122,7 @@ def _gate_rejects(stack: Stack, run: str) -> None:
     judged = stack.airflow.trigger()
     stack.airflow.wait(judged, 1200)
     tasks = stack.airflow.tasks(judged)
-    check(tasks["promote_to_staging"] == "skipped", "the gate does not promote it")
+    check(tasks["promote_to_staging"] == "upstream_failed", "the gate does not promote it")
     check(tasks["send_failure_alert"] == "success", "the gate tells people")
     info = stack.mlflow.get("/runs/get", params={"run_id": run}).raise_for_status().json()
     verdict = f"{files_at(stack, info['run']['info']['artifact_uri'])}/gate/verdict.json"

@@ -37,11 +37,11 @@ def validate(params, ti):
         ti.xcom_push(xcom_keys.TOLD_BY, "the run of yesterday")
     check = {"name": "rmse", "passed": passed, "value": 1, "limit": 2, "sentence": "RMSE is high"}
     ti.xcom_push(xcom_keys.VERDICT, {**VERDICT, "passed": passed, "checks": [check]})
+    if not passed:
+        raise AirflowFailException("the gate rejected it")
 
 @task
 def promote(params, ti):
-    if params["mode"] in {"rejected", "told"}:
-        raise AirflowSkipException("rejected")
     if params["mode"] == "broken":
         ti.xcom_push(ERROR_KEY, "the registry does not answer")
         raise RuntimeError("the registry does not answer")
@@ -106,6 +106,14 @@ def test_a_rejection_is_told(runs: dict[str, dict[str, Any]], slack: Slack) -> N
     assert runs["rejected"]["states"]["notify_slack"] == "success"
     assert "the gate rejected a model" in told(slack, 1)
     assert "*reasons:* RMSE is high" in told(slack, 1)
+
+
+def test_a_rejection_is_red_in_the_grid_and_no_failure_of_the_run(
+    runs: dict[str, dict[str, Any]],
+) -> None:
+    run = runs["rejected"]
+    assert (run["states"]["validate"], run["state"]) == ("failed", "success")
+    assert run["xcoms"]["alert.return_value"] == {}
 
 
 def test_a_failed_task_is_told(runs: dict[str, dict[str, Any]], slack: Slack) -> None:

@@ -55,7 +55,7 @@ class FailureAlertOperator(BaseOperator):
                 know of an earlier run.
         """
         ti = context["ti"]
-        failures = _failures(ti, _states(ti))
+        failures = _failures(ti, _states(ti), self.validate)
         verdict = _pull(ti, self.validate, xcom_keys.VERDICT) or {"checks": []}
         reasons = [check["sentence"] for check in verdict["checks"] if not check["passed"]]
         if _pull(ti, self.validate, xcom_keys.TOLD_BY):
@@ -100,7 +100,7 @@ class SummarizingOperator(BaseOperator):
         )
 
         ti, states = context["ti"], _states(context["ti"])
-        failures = _failures(ti, states)
+        failures = _failures(ti, states, self.validate)
         overrides = RunOptions.of(context["params"]).overrides
         workspace = workspace_of(self.root, (ti.dag_id, ti.run_id), overrides)
         summary = Summary(
@@ -162,13 +162,18 @@ def _states(ti: RuntimeTaskInstanceProtocol) -> dict[str, str]:
     return {task_id: str(state) for task_id, state in found.items()}
 
 
-def _failures(ti: RuntimeTaskInstanceProtocol, states: Mapping[str, str]) -> dict[str, str]:
-    """Message of each task that failed by itself."""
-    return {
-        task_id: _pull(ti, task_id, ERROR_KEY) or "ended without a message, see its log"
-        for task_id, state in states.items()
-        if state == "failed"
-    }
+def _failures(
+    ti: RuntimeTaskInstanceProtocol, states: Mapping[str, str], validate: str
+) -> dict[str, str]:
+    """Message of each task that failed by itself; a rejection by the gate is no failure."""
+    failed = [task_id for task_id, state in states.items() if state == "failed"]
+    messages = {task_id: _pull(ti, task_id, ERROR_KEY) for task_id in failed}
+    if validate in messages and not messages[validate]:
+        verdict = _pull(ti, validate, xcom_keys.VERDICT)
+        if verdict and not verdict["passed"]:
+            del messages[validate]
+    otherwise = "ended without a message, see its log"
+    return {task_id: message or otherwise for task_id, message in messages.items()}
 
 
 def _pull(ti: RuntimeTaskInstanceProtocol, task_id: str, key: str) -> Any:  # noqa: ANN401  # any XCom

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseBranchOperator, BaseOperator, Context, TriggerRule
+from airflow.sdk.exceptions import AirflowFailException
 
 from housing.domain.config import Params, load_params
 from housing.domain.overrides import FIXED, shaping_evidence
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
 class ValidateModelOperator(Linked, BaseBranchOperator):
     """Judges the result of the stages, and sends the run to the promotion or to the alert.
 
-    Skips itself where the alias already serves this very result, and where the run left out the
+    It fails where the gate rejects the result, so that people see it in Airflow's grid. The run
+    itself succeeds: each task did its work. It skips itself where the alias already serves this very result, and where the run left out the
     last stages, so that there is no new result.
 
     Args:
         root: The project's folder.
         promote: Task id to go on with where the gate passes.
-        alert: Task id to go on with where it does not, or where the run may not promote.
+        alert: Task id to go on with where the gate passes, but the run may not promote.
     """
 
     operator_extra_links = (TaskLink(RUN_LINK),)
@@ -56,7 +58,8 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
 
         Raises:
             AirflowSkipException: There is nothing new to judge.
-            AirflowFailException: The params or the form are wrong: no retry helps.
+            AirflowFailException: The gate rejects the result, or the params or the form are wrong:
+                no retry helps.
             TrackingError: MLflow does not answer, or does not know the result.
         """
         from housing.domain import gate  # it comes with polars, which is too heavy for a DAG file
@@ -72,10 +75,11 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         if not verdict.passed:
             with explained(context):
                 self._note_teller(context, verdict)
-        if verdict.passed and (kept_back := _kept_back(options)):
+            raise AirflowFailException(f"the gate rejected it: {'; '.join(verdict.reasons)}")
+        if kept_back := _kept_back(options):
             self.log.info("not promoted: made with overrides, and %s", kept_back)
             return self.alert
-        return self.promote if verdict.passed else self.alert
+        return self.promote
 
     def _note_teller(self, context: Context, verdict: Verdict) -> None:
         """Leaves to the alert and the messages whether people know of this rejection already.
