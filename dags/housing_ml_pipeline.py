@@ -6,7 +6,7 @@ only wires them to what follows.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable
 from airflow.sdk.api.datamodels._generated import DagRunType
@@ -34,7 +34,7 @@ with DAG(
         timetable=CronTriggerTimetable("@daily", timezone="UTC"),
         assets=folder_asset("housing", settings.root, params.data.landing),
     ),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    # No start date: the first run comes with the first delivery, and not also of the past midnight.
     catchup=False,
     max_active_runs=1,
     # No backfill: a stage reads what lies in the project now, whatever date its run has.
