@@ -40,8 +40,6 @@ with DAG(
     approve = ApproveOperator(
         task_id="approve",
         compare=compare.task_id,
-        response_timeout=timedelta(hours=settings.approval_hours),
-        defaults=ApproveOperator.REJECT,  # no answer in time: nothing changes
         doc_md="Asks a person; see *Required actions*.",
     )
     decide = SetChampionOperator(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from housing.engine.errors import fit_to_show
@@ -109,6 +110,9 @@ class Message:
             lines.insert(1, ("---",) * len(header))
             table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
             parts.append(f"\n**{_markdown(heading)}**\n\n{table}")
+        if self.links:
+            links = (f"[{_markdown(label)}](<{address}>)" for label, address in self.links)
+            parts.append(f"\n{' · '.join(links)}")
         return "\n".join(parts)
 
 
@@ -139,6 +143,9 @@ def contest(
     champion: tuple[str, Mapping[str, float]] | None,
     checks: Sequence[Check],
     overrides: Sequence[str] = (),
+    *,
+    answer: Sequence[tuple[str, str]] = (),
+    links: Mapping[str, str] = MappingProxyType({}),
 ) -> Message:
     """Puts the version in staging and the champion side by side, for a person to decide.
 
@@ -148,6 +155,8 @@ def contest(
         champion: The same of the version that serves production, or None.
         checks: The two compared on the same held-out rows.
         overrides: The parameter overrides that the challenger was made with.
+        answer: Name and value of what to know before answering: the deadline, what follows.
+        links: Address by label; an empty address is left out.
     """
     against, before = champion or (None, {})
     tables = [_metrics_table(_test_metrics(challenger[1]), _test_metrics(before), against)]
@@ -160,8 +169,10 @@ def contest(
             ("challenger", f"version {challenger[0]}"),
             ("champion", f"version {against}" if against else "none"),
             *((("made with overrides", ", ".join(overrides)),) if overrides else ()),
+            *answer,
         ),
         tables=tuple(tables),
+        links=_given(links),
     )
 
 

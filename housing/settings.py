@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import Field, Json, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -111,8 +111,15 @@ class Settings(BaseSettings):
 
     def run_address(self, run_id: str) -> str:
         """Where a browser sees an MLflow run, or "" for a store without a server."""
-        base = fit_to_show(self.mlflow_url or self.store)
-        return f"{base.rstrip('/')}/#/runs/{run_id}" if base.startswith("http") and run_id else ""
+        return self._mlflow_page(f"runs/{run_id}") if run_id else ""
+
+    def version_address(self, model: str, version: str) -> str:
+        """Where a browser sees a version of a model, or "" for a store without a server."""
+        return self._mlflow_page(f"models/{quote(model)}/versions/{version}")
+
+    def _mlflow_page(self, page: str) -> str:
+        base = fit_to_show(self.mlflow_url or self.store).rstrip("/")
+        return f"{base}/#/{page}" if base.startswith(WEB) else ""
 
 
 def load_settings(root: Path | None = None) -> Settings:

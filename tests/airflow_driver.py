@@ -40,6 +40,7 @@ def main(dag_file: str, dag_id: str) -> None:
 
 def _result(run: DagRun, task_ids: list[str]) -> dict[str, Any]:
     from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.models.hitl import HITLDetail
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -52,6 +53,8 @@ def _result(run: DagRun, task_ids: list[str]) -> dict[str, Any]:
             if ti.map_index >= 0:
                 mapped.setdefault(ti.task_id, []).append(str(ti.state))
         xcoms = session.scalars(select(XComModel).where(XComModel.run_id == run.run_id)).all()
+        names = {ti.id: ti.task_id for ti in tasks}
+        asked = session.scalars(select(HITLDetail).where(HITLDetail.ti_id.in_(names))).all()
         events = session.execute(
             select(AssetModel.uri, AssetEvent.extra)
             .join(AssetEvent, AssetEvent.asset_id == AssetModel.id)
@@ -63,6 +66,7 @@ def _result(run: DagRun, task_ids: list[str]) -> dict[str, Any]:
         "states": {task_id: states[task_id] for task_id in task_ids},
         "mapped": mapped,
         "xcoms": {f"{x.task_id}.{x.key}": XComModel.deserialize_value(x) for x in xcoms},
+        "asked": {names[detail.ti_id]: detail.defaults for detail in asked},
         "events": {uri: extra for uri, extra in events},  # noqa: C416  # rows are no pairs to mypy
     }
 

@@ -6,6 +6,7 @@ itself, by what Airflow hands to it when a person did.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -36,7 +37,8 @@ class Answered(ApproveOperator):
             super().execute(context)
         except TaskAwaitingInput as waiting:
             return getattr(self, waiting.method_name)(context, {
-                "chosen_options": ["Approve"], "params_input": {}, "responded_by_user": ANN,
+                "chosen_options": ["Approve"], "params_input": {"why": "{{ 6 * 6 }} flats priced well"},
+                "responded_by_user": ANN,
                 "responded_at": datetime.now(UTC)})
 
 class AskedBefore(ApproveOperator):
@@ -44,6 +46,14 @@ class AskedBefore(ApproveOperator):
         self.subject, self.body = "Shall version 1 be champion?", "the old question"
         self._require_shown(context)
         super().execute(context)
+
+class NobodyAnswered(ApproveOperator):
+    def execute(self, context):
+        try:
+            super().execute(context)
+        except TaskAwaitingInput as waiting:
+            event = {"error": "The response timeout has passed", "error_type": "timeout"}
+            return getattr(self, waiting.method_name)(context, event)
 
 @task
 def answer(option, version, champion):
@@ -68,6 +78,7 @@ with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None,
     compare >> approve >> decide("decide", "approve") >> find >> score >> back
     [rejected, about_version_1] >> approve
     compare >> end
+    compare >> NobodyAnswered(task_id="nobody", compare="compare") >> decide("unasked", "nobody")
 """
 
 
@@ -98,10 +109,10 @@ def run(workspace: Workspace) -> dict[str, Any]:
 
 
 def test_only_an_approval_of_what_stands_now_moves_the_alias(run: dict[str, Any]) -> None:
-    refused = {"after_rejection", "after_late_answer", "asked_before"}
+    refused = {"after_rejection", "after_late_answer", "asked_before", "nobody", "unasked"}
     states = run["states"]
     assert {states[task] for task in states if task not in refused} == {"success"}
-    assert states["after_rejection"] == states["after_late_answer"] == "skipped"
+    assert {states[task] for task in refused - {"asked_before"}} == {"skipped"}
 
 
 def test_a_question_that_airflow_shows_in_old_words_is_not_put(run: dict[str, Any]) -> None:
@@ -123,6 +134,24 @@ def test_the_person_sees_both_sides(run: dict[str, Any]) -> None:
     assert "not compared on the same rows: params.yaml has faults" in asked["body"]
 
 
+def test_the_question_tells_deadline_consequence_and_where_to_look(
+    run: dict[str, Any], workspace: Workspace
+) -> None:
+    asked = run["xcoms"]["compare.return_value"]
+    deadline = datetime.fromisoformat(asked["deadline"])
+    assert timedelta(hours=71) < deadline - datetime.now(UTC) < timedelta(hours=72)
+    assert f"answer until: {deadline:%Y-%m-%d %H:%M} UTC" in asked["body"]
+    assert "Reject: version 1 stays champion" in asked["body"]
+    assert f"(<{workspace.store}/#/models/person-price/versions/2>)" in asked["body"]
+    assert "/plugin/housing>)" in asked["body"]
+
+
+def test_approve_is_the_main_button_only_where_every_check_passed(run: dict[str, Any]) -> None:
+    # Airflow's page draws the default as the main button, and both alike where there is none.
+    assert run["xcoms"]["compare.return_value"]["passed"] is False  # not compared on the same rows
+    assert run["asked"]["approve"] == ["Reject"]
+
+
 def test_the_new_champion_prices_the_file(run: dict[str, Any], workspace: Workspace) -> None:
     (scores,) = run["xcoms"]["score.return_value"]
     assert scores["version"] == "2"
@@ -134,8 +163,8 @@ def test_the_journal_says_who_and_why(run: dict[str, Any], workspace: Workspace)
     assert run["states"]["back"] == "success"
     moves = registry.read_journal(workspace.settings, workspace.params, "champion")
     assert [(m.kind, m.to_version, m.who, m.why) for m in moves[1:]] == [
-        ("assign", "2", "ann", "approved in Airflow"),
-        ("rollback", "1", "dag_test", "{{ 7 * 7 }} barns"),  # a form's text is no template
+        ("assign", "2", "ann", "{{ 6 * 6 }} flats priced well"),
+        ("rollback", "1", "dag_test", "{{ 7 * 7 }} barns"),  # what people type is no template
     ]
 
 

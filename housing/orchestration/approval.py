@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import BaseOperator, Context, Param
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import CreateHITLDetailPayload, HITLDetailRequestResult
@@ -18,6 +19,19 @@ from housing.orchestration import xcom_keys
 from housing.settings import load_settings
 
 
+WHY = "why"
+"""Field of the answer that holds the person's own words."""
+
+_WORDS = Param(
+    None,
+    source="task",
+    type=["null", "string"],
+    maxLength=1000,  # MLflow keeps it in a tag
+    title="Why",
+    description="In your own words, for the journal.",
+)
+
+
 class ApproveOperator(ApprovalOperator):
     """Asks a person about a comparison, and remembers which versions the question was about.
 
@@ -25,15 +39,21 @@ class ApproveOperator(ApprovalOperator):
     typed stand in both, so here nothing is rendered. What it returns is Airflow's answer with the
     versions that the person saw, as ``asked``.
 
+    Airflow draws the default answer as the page's main button, and gives it where nobody answers.
+    So there is none where every check passed, which leaves both buttons alike, and *Reject* is it
+    where one failed.
+
     Args:
         compare: Task id of the `CompareOperator`.
-        **kwargs: Arguments of Airflow's ``ApprovalOperator``, but for subject and body.
+        **kwargs: Arguments of Airflow's ``ApprovalOperator``, but for subject, body, defaults,
+            params and response_timeout, which follow from the comparison.
     """
 
     template_fields = ()
 
     def __init__(self, *, compare: str, **kwargs: Any) -> None:  # noqa: ANN401  # ApprovalOperator's own
-        super().__init__(subject="", body="", **kwargs)
+        # Airflow hands the DAG's own params in; only those of the task are asked for.
+        super().__init__(subject="", body="", **{**kwargs, "params": {WHY: _WORDS}})
         self.compare = compare
 
     def execute(self, context: Context) -> None:
@@ -41,11 +61,16 @@ class ApproveOperator(ApprovalOperator):
 
         Raises:
             TaskAwaitingInput: Airflow's way to wait without a process.
-            AirflowFailException: The page would show an older question.
+            AirflowFailException: The page would show an older question, or the time to answer is
+                over.
         """
         ti = context["ti"]
         asked = ti.xcom_pull(task_ids=self.compare)
         self.subject, self.body = asked["title"], asked["body"]
+        self.defaults = None if asked["passed"] else [self.REJECT]
+        self.response_timeout = datetime.fromisoformat(asked["deadline"]) - datetime.now(UTC)
+        if self.response_timeout <= timedelta():
+            raise self._out_of_date(context, f"the time to answer ended at {asked['deadline']}")
         ti.xcom_push(
             key=xcom_keys.ASKED, value={key: asked[key] for key in ("version", "champion")}
         )
@@ -59,8 +84,17 @@ class ApproveOperator(ApprovalOperator):
             ``chosen_options``, ``responded_by_user`` and more of Airflow's, and ``asked``.
         """
         answer = super().execute_complete(context=context, event=event)
+        who = (answer["responded_by_user"] or {}).get("name") or "nobody, in time"
+        words = answer["params_input"].get(WHY) or "no words"
+        self.log.info("%s by %s: %s", answer["chosen_options"][0], who, words)
         asked = context["ti"].xcom_pull(task_ids=self.task_id, key=xcom_keys.ASKED)
         return {**answer, "asked": asked}
+
+    def process_trigger_event_error(self, event: dict[str, Any]) -> None:
+        """Ends the task as skipped where nobody answered in time."""
+        if event["error_type"] == "timeout":
+            raise skipped("nobody answered in time: nothing changes")
+        super().process_trigger_event_error(event)
 
     def _require_shown(self, context: Context) -> None:
         """Refuses to wait where the page shows another question than this one.
@@ -82,12 +116,16 @@ class ApproveOperator(ApprovalOperator):
         )
         assert isinstance(shown, HITLDetailRequestResult)  # noqa: S101 - what answers this request
         if (shown.subject, shown.body) != (self.subject, self.body):
-            message = (
-                f"out of date: the page of this task still asks {shown.subject!r}, and Airflow "
-                f"changes no question\n  next: airflow dags trigger {self.dag_id}"
+            fact = (
+                f"the page of this task still asks {shown.subject!r}, and Airflow changes no "
+                "question"
             )
-            context["ti"].xcom_push(key=ERROR_KEY, value=message)
-            raise AirflowFailException(message)
+            raise self._out_of_date(context, fact)
+
+    def _out_of_date(self, context: Context, fact: str) -> AirflowFailException:
+        message = f"out of date: {fact}\n  next: airflow dags trigger {self.dag_id}"
+        context["ti"].xcom_push(key=ERROR_KEY, value=message)
+        return AirflowFailException(message)
 
 
 class SetChampionOperator(BaseOperator):
@@ -142,9 +180,8 @@ class SetChampionOperator(BaseOperator):
             # A try that was cut off may have moved the alias already: it is finished then.
             if asked != now and asked["version"] != now["champion"]:
                 raise skipped(_outdated(asked, now))
-            move = registry.set_champion(
-                settings, params, asked["version"], who, "approved in Airflow"
-            )
+            why = (answer.get("params_input") or {}).get(WHY) or "approved in Airflow, no words"
+            move = registry.set_champion(settings, params, asked["version"], who, why)
         if not move.moved:
             raise skipped(f"version {move.version} is the champion already")
         self.log.info("version %s is now %s", move.version, move.alias)

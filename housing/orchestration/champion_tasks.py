@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context
 
 from housing.domain.config import load_registered, load_what_holds
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
-from housing.settings import load_settings
+from housing.orchestration.addresses import dashboard_tab
+from housing.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from housing.mlops.registry import Version
 
 
 class CompareOperator(BaseOperator):
@@ -26,12 +31,13 @@ class CompareOperator(BaseOperator):
         super().__init__(**kwargs)
         self.root = root
 
-    def execute(self, context: Context) -> dict[str, str]:
+    def execute(self, context: Context) -> dict[str, Any]:
         """Compares the version in staging with the champion.
 
         Returns:
-            ``version`` and ``champion``, the two versions ("" for no champion), and ``title`` and
-            ``body``, the comparison in Markdown.
+            ``version`` and ``champion``, the two versions ("" for no champion); ``title`` and
+            ``body``, the comparison in Markdown; ``passed``, whether every check did; and
+            ``deadline``, the moment in ISO format until which a person may answer.
 
         Raises:
             AirflowSkipException: The version in staging is the champion already.
@@ -47,12 +53,16 @@ class CompareOperator(BaseOperator):
         challenger, champion = sides.challenger, sides.champion
         if champion and champion.version == challenger.version:
             raise skipped(f"version {challenger.version} is the champion already")
+        # Of the run's own moment, so that a task that is cleared asks with the same words.
+        deadline = context["dag_run"].run_after + timedelta(hours=settings.approval_hours)
         message = messages.contest(
             params.registry.model,
             (challenger.version, challenger.metrics),
             (champion.version, champion.metrics) if champion else None,
             sides.checks,
             challenger.overrides,
+            answer=_answer(challenger.version, champion.version if champion else None, deadline),
+            links=_links(context, settings, params.registry.model, challenger, champion),
         )
         self.log.info("%s", message.to_text())
         return {
@@ -60,7 +70,39 @@ class CompareOperator(BaseOperator):
             "champion": champion.version if champion else "",
             "title": message.title,
             "body": message.to_markdown(),
+            "passed": sides.passed,
+            "deadline": deadline.isoformat(),
         }
+
+
+def _answer(
+    challenger: str, champion: str | None, deadline: datetime
+) -> tuple[tuple[str, str], ...]:
+    stays = f"version {champion} stays champion" if champion else "no version serves production"
+    return (
+        ("answer until", f"{deadline:%Y-%m-%d %H:%M} UTC; without an answer, {stays}"),
+        (
+            "Approve",
+            f"version {challenger} is champion at once, and prices the files in data/scoring; the "
+            "journal keeps your name and your words",
+        ),
+        ("Reject", f"{stays}, and version {challenger} stays in staging"),
+    )
+
+
+def _links(
+    context: Context, settings: Settings, model: str, challenger: Version, champion: Version | None
+) -> dict[str, str]:
+    found = {
+        f"version {side.version} in MLflow": settings.version_address(model, side.version)
+        for side in (challenger, champion)
+        if side
+    }
+    return {
+        **found,
+        f"run of version {challenger.version}": settings.run_address(challenger.run_id),
+        "dashboard": dashboard_tab(context["ti"]),
+    }
 
 
 class RollbackOperator(BaseOperator):

@@ -13,6 +13,7 @@ from housing.engine.airflow.error_handling import ERROR_KEY
 from housing.engine.airflow.fast_skip import skipped
 from housing.errors import NotificationError
 from housing.orchestration import xcom_keys
+from housing.orchestration.addresses import run_page
 from housing.settings import RUN_LINK, load_settings
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class NotifyOperator(TellingOperator):
         model = load_registered(Path(self.root) / "params.yaml").registry.model
         judged = _pull(ti, self.validate, xcom_keys.VERDICT)
         promoted, failures = _pull(ti, self.promote), _pull(ti, self.alert)
-        links = {"Airflow run": ti.log_url.partition("/tasks/")[0]}
+        links = {"Airflow run": run_page(ti)}
         found: list[Message] = []
         if judged:
             verdict = Verdict.from_dict(judged)
@@ -145,7 +146,7 @@ class NotifyScoringOperator(TellingOperator):
         from housing import messages  # 4 ms of each parse of a DAG file
 
         ti = context["ti"]
-        links = {"Airflow run": ti.log_url.partition("/tasks/")[0]}
+        links = {"Airflow run": run_page(ti)}
         refused: dict[str, str] = {}
         failures: dict[str, str] = {}
         for task_id, index in _failed(context):

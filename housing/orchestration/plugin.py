@@ -1,6 +1,6 @@
 """Shows the dashboard inside the Airflow UI, to people who are logged in.
 
-Every process of Airflow loads plugins, so that this file imports nothing but Airflow's base class:
+Every process of Airflow loads plugins, so that this file imports little but Airflow's base class:
 the web application is made when the first request arrives.
 """
 
@@ -11,6 +11,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from airflow.plugins_manager import AirflowPlugin
+
+from housing.orchestration.addresses import DASHBOARD
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -54,7 +56,7 @@ class DashboardPlugin(AirflowPlugin):
             "name": "Housing",
             # Relative to the UI's base address, which may have a path of its own.
             "href": f"{PREFIX.removeprefix('/')}/",
-            "url_route": "housing",
+            "url_route": DASHBOARD,
             "destination": "nav",
             "nav_top_level": True,
             "icon": ICON.format(color="%2352525b"),

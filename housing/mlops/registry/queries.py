@@ -82,6 +82,12 @@ class SideBySide(Frozen):
     champion: Version | None
     checks: tuple[Check, ...]
 
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed, also those that the gate made of the challenger."""
+        verdict = self.challenger.verdict
+        return all(check.passed for check in self.checks) and (verdict is None or verdict.passed)
+
 
 def versions(settings: Settings, params: Registered) -> tuple[Version, ...]:
     """Every version with its metrics, intervals and verdict, oldest first.
