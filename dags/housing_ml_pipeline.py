@@ -31,10 +31,10 @@ moved = (registry.staging, registry.champion) if registry.auto_champion else (re
 with DAG(
     dag_id="housing_ml_pipeline",
     schedule=AssetOrTimeSchedule(
-        timetable=CronTriggerTimetable("@daily", timezone="UTC"),
+        # The first run comes with the first delivery: none is made up for the past midnight.
+        timetable=CronTriggerTimetable("@daily", timezone="UTC", run_immediately=timedelta(0)),
         assets=folder_asset("housing", settings.root, params.data.landing),
     ),
-    # No start date: the first run comes with the first delivery, and not also of the past midnight.
     catchup=False,
     max_active_runs=1,
     # No backfill: a stage reads what lies in the project now, whatever date its run has.

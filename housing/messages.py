@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from housing.engine.errors import fit_to_show
@@ -143,9 +142,6 @@ def contest(
     champion: tuple[str, Mapping[str, float]] | None,
     checks: Sequence[Check],
     overrides: Sequence[str] = (),
-    *,
-    answer: Sequence[tuple[str, str]] = (),
-    links: Mapping[str, str] = MappingProxyType({}),
 ) -> Message:
     """Puts the version in staging and the champion side by side, for a person to decide.
 
@@ -155,8 +151,6 @@ def contest(
         champion: The same of the version that serves production, or None.
         checks: The two compared on the same held-out rows.
         overrides: The parameter overrides that the challenger was made with.
-        answer: Name and value of what to know before answering: the deadline, what follows.
-        links: Address by label; an empty address is left out.
     """
     against, before = champion or (None, {})
     tables = [_metrics_table(_test_metrics(challenger[1]), _test_metrics(before), against)]
@@ -169,11 +163,22 @@ def contest(
             ("challenger", f"version {challenger[0]}"),
             ("champion", f"version {against}" if against else "none"),
             *((("made with overrides", ", ".join(overrides)),) if overrides else ()),
-            *answer,
         ),
         tables=tuple(tables),
-        links=_given(links),
     )
+
+
+def question(
+    contest: Message, answer: Sequence[tuple[str, str]], links: Mapping[str, str]
+) -> Message:
+    """Makes a question to a person of two versions side by side.
+
+    Args:
+        contest: What `contest` made.
+        answer: Name and value of what to know before answering: the deadline, what follows.
+        links: Address by label; an empty address is left out.
+    """
+    return replace(contest, facts=(*contest.facts, *answer), links=_given(links))
 
 
 def rejection(model: str, verdict: Verdict, links: Mapping[str, str]) -> Message:

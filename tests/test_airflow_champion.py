@@ -37,7 +37,7 @@ class Answered(ApproveOperator):
             super().execute(context)
         except TaskAwaitingInput as waiting:
             return getattr(self, waiting.method_name)(context, {
-                "chosen_options": ["Approve"], "params_input": {"why": "{{ 6 * 6 }} flats priced well"},
+                "chosen_options": ["Approve"], "params_input": {"why": "{{ 6 * 6 }} flats"},
                 "responded_by_user": ANN,
                 "responded_at": datetime.now(UTC)})
 
@@ -163,7 +163,7 @@ def test_the_journal_says_who_and_why(run: dict[str, Any], workspace: Workspace)
     assert run["states"]["back"] == "success"
     moves = registry.read_journal(workspace.settings, workspace.params, "champion")
     assert [(m.kind, m.to_version, m.who, m.why) for m in moves[1:]] == [
-        ("assign", "2", "ann", "{{ 6 * 6 }} flats priced well"),
+        ("assign", "2", "ann", "{{ 6 * 6 }} flats"),
         ("rollback", "1", "dag_test", "{{ 7 * 7 }} barns"),  # what people type is no template
     ]
 

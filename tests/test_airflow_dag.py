@@ -26,15 +26,26 @@ RENDERED = """
 import json, runpy, sys
 heavy = sys.argv[2:]
 dag = runpy.run_path(sys.argv[1])["dag"]
+loaded = [name for name in heavy if name in sys.modules]
+from datetime import UTC, datetime
+import airflow.timetables.trigger as core
+from airflow.timetables.base import TimeRestriction
+core.utcnow = lambda: datetime(2026, 5, 1, 0, 20, tzinfo=UTC)
+cron = dag.schedule.timetable
+cron = core.CronTriggerTimetable(
+    cron.expression, timezone="UTC", run_immediately=cron.run_immediately)
+limits = TimeRestriction(dag.start_date, None, dag.catchup)
+first = cron.next_dagrun_info(last_automated_data_interval=None, restriction=limits)
 print(json.dumps({
     "tasks": {t.task_id: sorted(t.upstream_task_ids) for t in dag.tasks},
     "docs": {t.task_id: t.doc_md for t in dag.tasks},
     "owners": sorted({t.owner for t in dag.tasks}),
     "retries": sorted({(t.retries, t.retry_delay.total_seconds()) for t in dag.tasks}),
-    "dag": [dag.catchup, dag.max_active_runs, str(dag.start_date), dag.doc_md],
+    "dag": [dag.catchup, dag.max_active_runs, dag.doc_md],
+    "first": str(first.run_after),
     "run_types": sorted(dag.allowed_run_types),
     "schedule": [dag.schedule.timetable.expression, dag.schedule.asset_condition.name],
-    "heavy": [name for name in heavy if name in sys.modules],
+    "heavy": loaded,
 }))
 """
 # What the DAG file itself wires: everything else is a stage.
@@ -97,13 +108,19 @@ def test_the_settings_of_the_design_are_kept(rendered: dict[str, Any]) -> None:
     assert rendered["owners"] == ["ml-platform"]
     # A notification tries again by itself.
     assert rendered["retries"] == [[0, 300.0], [2, 300.0]]
-    catchup, active, start, doc = rendered["dag"]
-    # With a start date in the past, the first `make up` would start a run for the past midnight too.
-    assert (catchup, active, start) == (False, 1, "None")
+    catchup, active, doc = rendered["dag"]
+    assert (catchup, active) == (False, 1)
     assert rendered["schedule"] == ["0 0 * * *", "housing/data/landing"]
     assert doc
     assert {"asset_triggered", "manual", "scheduled"} < set(rendered["run_types"])
     assert "backfill" not in rendered["run_types"]
+
+
+def test_the_first_delivery_starts_the_first_run_and_midnight_no_other(
+    rendered: dict[str, Any],
+) -> None:
+    # Of a DAG that Airflow sees first at 00:20 on May 1.
+    assert rendered["first"].startswith("2026-05-02")
 
 
 def test_every_task_says_what_it_is_for(rendered: dict[str, Any]) -> None:
@@ -129,7 +146,7 @@ def test_a_change_that_waits_for_dvcs_lock_is_told_on_the_dags_page(tmp_path: Pa
         lock.close()  # type: ignore[no-untyped-call]  # as above
     assert "one" in found["tasks"]
     assert "two" not in found["tasks"]
-    assert f"before dvc.yaml changed: process {os.getpid()} (" in found["dag"][3]
+    assert f"before dvc.yaml changed: process {os.getpid()} (" in found["dag"][2]
     assert found["heavy"] == ["dvc"]
 
 

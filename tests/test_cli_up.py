@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -172,6 +173,9 @@ def test_what_dies_is_started_again_and_down_leaves_nothing(project: Path) -> No
         with httpx.Client(trust_env=False) as client:
             assert client.get(f"{site.mlflow_url}/health").is_success
 
+        told = json.loads(housing(project, "status", "--json").stdout)
+        assert set(told["services"].values()) == {True}, told
+        assert told["errors"] == []
         before = running(project)
         assert set(before) == {"keeper", *(service.name for service in site.services())}
         os.kill(before["scheduler"].pid, signal.SIGKILL)

@@ -49,12 +49,38 @@ class AirflowApi:
             httpx.HTTPError: The server does not answer, or with an error.
             OSError: The password is not known.
         """
-        path = "/api/v2/dags/~/dagRuns/~/taskInstances"
-        asked: dict[str, int | tuple[str, ...]] = {"state": states, "limit": 100}
-        answer = self._client.get(path, params=asked)
+        return self._listed("~/dagRuns/~/taskInstances", "task_instances", state=states)
+
+    def runs(self, *states: str) -> list[dict[str, Any]]:
+        """The runs of all DAGs that are in one of these states.
+
+        Raises:
+            httpx.HTTPError: The server does not answer, or with an error.
+            OSError: The password is not known.
+        """
+        return self._listed("~/dagRuns", "dag_runs", state=states)
+
+    def questions(self) -> list[dict[str, Any]]:
+        """The questions that wait for a person's answer, see Airflow's human in the loop.
+
+        Raises:
+            httpx.HTTPError: The server does not answer, or with an error.
+            OSError: The password is not known.
+        """
+        return self._listed(
+            "~/dagRuns/~/hitlDetails",
+            "hitl_details",
+            response_received="false",
+            state=("awaiting_input", "deferred"),
+        )
+
+    def _listed(self, what: str, key: str, **asked: str | tuple[str, ...]) -> list[dict[str, Any]]:
+        """Up to 100 things below all DAGs."""
+        path, wanted = f"/api/v2/dags/{what}", {"limit": "100", **asked}
+        answer = self._client.get(path, params=wanted)
         if answer.status_code == httpx.codes.UNAUTHORIZED:  # the first time, and after a day
             login = {"username": "admin", "password": self.password}
             token = self._client.post("/auth/token", json=login).raise_for_status().json()
             self._client.headers["Authorization"] = f"Bearer {token['access_token']}"
-            answer = self._client.get(path, params=asked)
-        return cast("list[dict[str, Any]]", answer.raise_for_status().json()["task_instances"])
+            answer = self._client.get(path, params=wanted)
+        return cast("list[dict[str, Any]]", answer.raise_for_status().json()[key])

@@ -139,6 +139,14 @@ def rollback(
 
 
 @app.command()
+def status(json: Json = False) -> None:
+    """Show which versions are live, what runs, and what waits for a person."""
+    from housing.cli.status import show_status
+
+    raise typer.Exit(show_status(as_json=json))
+
+
+@app.command()
 def doctor(
     deep: Annotated[bool, typer.Option(help="Hash DVC's whole cache and every out, too.")] = False,
     json: Json = False,

@@ -74,6 +74,7 @@ def _findings() -> Iterator[Finding]:
         ("MLflow", _mlflow),
         ("versions", _versions),
         ("Airflow", _airflow),
+        ("services", _services),
         ("disk", _disk),
         ("git", _git),
     )
@@ -196,6 +197,31 @@ def _airflow(settings: Settings) -> Finding:
     if not Path(home).exists():
         return Finding("Airflow", "ok", f"{home} is made by the first `housing run`")
     return Finding("Airflow", "ok", home)
+
+
+def _services(settings: Settings) -> Finding:
+    """Those that `housing up` started: whether each lives, answers, and stays alive."""
+    from housing.cli import keeper
+    from housing.cli.processes import running
+    from housing.cli.services import LOGS, Site
+
+    found = running(settings.root)
+    if not found:
+        return Finding("services", "ok", f"none was started; {settings.start} starts them")
+    if keeper.NAME not in found or not found[keeper.NAME].alive:
+        detail = "what `make up` started has lost the process that keeps it alive"
+        return Finding("services", "fault", detail, "make down; make up")
+    site = Site.of(settings)
+    sick = [name for name, well in keeper.healthy_services(site).items() if not well]
+    if sick:
+        detail = f"not healthy: {', '.join(sick)} (a start takes up to a minute)"
+        return Finding("services", "fault", detail, f"less {settings.root / LOGS / sick[0]}.log")
+    again = [f"{name} {one.starts - 1} times" for name, one in found.items() if one.starts > 1]
+    if again:
+        log = f"less {settings.root / LOGS / keeper.NAME}.log"
+        return Finding("services", "warning", f"died and came back: {', '.join(again)}", log)
+    detail = f"all well: Airflow at {site.airflow_url}, MLflow at {site.mlflow_url}"
+    return Finding("services", "ok", detail)
 
 
 def _disk(settings: Settings) -> Finding:

@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
+import psutil
+
 from housing.engine.files import write_whole
 from housing.errors import ConfigError, HousingError
 
@@ -99,6 +101,21 @@ def hold(home: Path) -> Iterator[Lock]:
         lock = Lock(file, left=bool(pid))
         lock.note(os.getpid())
         yield lock
+
+
+def lock_holder(home: Path) -> str:
+    """The id of the process of `housing run` that runs the DAG, or "" where none does.
+
+    Args:
+        home: Airflow's home folder.
+    """
+    try:
+        pid = (home / LOCK).read_text(encoding="utf-8")
+        # The lock itself is left alone: whoever only tries it keeps a run from starting meanwhile.
+        words = psutil.Process(int(pid)).cmdline() if pid else []
+    except (FileNotFoundError, ValueError, psutil.Error):
+        return ""
+    return pid if any("housing" in word for word in words) else ""
 
 
 @contextmanager

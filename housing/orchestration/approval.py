@@ -18,7 +18,6 @@ from housing.engine.airflow.fast_skip import skipped
 from housing.orchestration import xcom_keys
 from housing.settings import load_settings
 
-
 WHY = "why"
 """Field of the answer that holds the person's own words."""
 

@@ -55,14 +55,17 @@ class CompareOperator(BaseOperator):
             raise skipped(f"version {challenger.version} is the champion already")
         # Of the run's own moment, so that a task that is cleared asks with the same words.
         deadline = context["dag_run"].run_after + timedelta(hours=settings.approval_hours)
-        message = messages.contest(
+        contest = messages.contest(
             params.registry.model,
             (challenger.version, challenger.metrics),
             (champion.version, champion.metrics) if champion else None,
             sides.checks,
             challenger.overrides,
-            answer=_answer(challenger.version, champion.version if champion else None, deadline),
-            links=_links(context, settings, params.registry.model, challenger, champion),
+        )
+        message = messages.question(
+            contest,
+            _answer(challenger.version, champion.version if champion else None, deadline),
+            _links(context, settings, params.registry.model, challenger, champion),
         )
         self.log.info("%s", message.to_text())
         return {

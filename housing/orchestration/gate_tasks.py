@@ -27,8 +27,8 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
     """Judges the result of the stages, and sends the run to the promotion or to the alert.
 
     It fails where the gate rejects the result, so that people see it in Airflow's grid. The run
-    itself succeeds: each task did its work. It skips itself where the alias already serves this very result, and where the run left out the
-    last stages, so that there is no new result.
+    itself succeeds: each task did its work. It skips itself where the alias already serves this
+    very result, and where the run left out the last stages, so that there is no new result.
 
     Args:
         root: The project's folder.
