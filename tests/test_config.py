@@ -94,6 +94,30 @@ def test_all_faults_are_reported_together(content: dict[str, Any]) -> None:
         ("data.columns.target.nullable", True, "data.columns.target.nullable: the target cannot"),
         ("data.columns.target.min", 0, "data.columns.target.min: 0 lets prices of 0 by"),
         ("data.columns.MedInc.type", "string", "data.columns.MedInc.min: is for numbers"),
+        ("data.columns.MedInc.type", "bool", "data.columns.MedInc.min: is for numbers and dates"),
+        ("data.columns.MedInc.type", "date", "data.columns.MedInc.min: 0.* is no day such as"),
+        ("data.columns.MedInc.max", "soon", "MedInc.max: Input should be a finite number, or a d"),
+        ("data.columns.MedInc.max", True, "MedInc.max: Input should be a finite number, or a day"),
+        ("data.columns.MedInc.max", "2014-05-31", "MedInc.max: 2014-05-31 is a day, and the type"),
+        ("data.columns.MedInc.format", "%Y", "data.columns.MedInc.format: is for dates, and"),
+        ("data.columns.MedInc.nulls", [True], "data.columns.MedInc.nulls.0: Input should be a"),
+        (
+            "data.columns.sold",
+            {"type": "date", "min": "2015-01-02", "max": "2015-01-01"},
+            "data.columns.sold.min: 2015-01-02 is above max, 2015-01-01",
+        ),
+        ("data.columns.sold", {"type": "date", "format": "%H:%M"}, "sold.format: tells no day:"),
+        ("data.columns.sold", {"type": "date", "role": "latitude"}, "sold.role: latitude needs a"),
+        ("data.columns.id", {"type": "int", "role": "id"}, "data.identity: leaves out id, which"),
+        (
+            "data.columns.id",
+            {"type": "int", "role": "id", "nullable": True},
+            "data.columns.id.nullable: rows without an id would all be one house",
+        ),
+        ("split.by", "Nowhere", "split.by: names no column of dates or numbers: Nowhere"),
+        ("split.by", "target", "split.by: names no column of dates or numbers: target"),
+        ("features.ages", {"age": ["HouseAge", "Nowhere"]}, "features.ages.age: 'Nowhere' is no"),
+        ("features.ages", {"MedInc": ["HouseAge", "AveOccup"]}, "features.ages.MedInc: .* twice"),
         ("data.columns.row", {"type": "int"}, "data.columns.row: the name 'row' is taken"),
         ("data.columns._id", {"type": "int"}, "data.columns._id: the name '_id' is taken"),
         ("data.columns.predicted", {"type": "int"}, "data.columns.predicted: .* is taken"),
@@ -130,6 +154,39 @@ def test_each_fault_is_named(
     section[key] = value
     with pytest.raises(ConfigError, match=message):
         parse_params(content)
+
+
+def test_columns_that_are_no_input_are_no_features_either(content: dict[str, Any]) -> None:
+    content["data"]["columns"]["HouseAge"]["role"] = "ignore"
+    content["data"]["columns"]["AveOccup"] = {"type": "date", "nullable": True}
+    content["data"]["columns"]["AveOccup_year"] = {"type": "int"}
+    content["features"]["ratios"] = {"x": ["HouseAge", "AveOccup"]}
+    content["features"]["ages"] = {"age": ["AveOccup", "HouseAge"]}
+    content["split"]["by"] = "AveOccup"
+    with pytest.raises(ConfigError) as caught:
+        parse_params(content)
+    assert [line.strip(" -") for line in caught.value.fact.splitlines()[1:]] == [
+        "split.by: a row without AveOccup would have no side: it must not be nullable",
+        "features.ratios.x: 'HouseAge' is no numeric input column",
+        "features.ratios.x: 'AveOccup' is no numeric input column",
+        "features.ages.age: 'HouseAge' is no input column of dates or years",
+        "data.columns.AveOccup: the name 'AveOccup_year' is taken twice, also by "
+        "data.columns.AveOccup_year",
+    ]
+
+
+def test_the_identity_is_made_of_the_columns_with_the_role_id(content: dict[str, Any]) -> None:
+    content["data"]["columns"] |= {
+        "parcel": {"type": "string", "role": "id"},
+        "sold": {"type": "date", "min": "2014-05-01", "nulls": ["NA", 0]},
+        "agent": {"type": "string", "role": "ignore", "nullable": True},
+    }
+    del content["data"]["identity"]
+    params = parse_params(content)
+    assert params.data.identity == ("parcel",)
+    assert {"parcel", "agent", "target"}.isdisjoint(params.data.inputs)
+    assert params.data.columns["sold"].nulls == ("NA", "0")
+    assert parse_params(params.model_dump(mode="json")) == params, "as a logged model keeps it"
 
 
 def test_faults_of_all_kinds_come_together(tmp_path: Path) -> None:

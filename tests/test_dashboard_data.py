@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 from collections.abc import Iterator
@@ -294,6 +295,15 @@ def test_drift_of_shares_is_one_when_nothing_is_common() -> None:
 def test_a_column_without_values_has_no_drift() -> None:
     nothing = HOUSES.with_columns(pl.lit(None, pl.Float64).alias("MedInc"))
     assert drift(describe(HOUSES), describe(nothing)).keys() == {"kind"}
+
+
+def test_dates_have_no_drift_and_truth_values_have_shares() -> None:
+    days = pl.date_range(dt.date(2014, 1, 1), dt.date(2014, 1, 8), eager=True)
+    before = describe(pl.DataFrame({"sold": days, "garage": [True, False] * 4}))
+    assert before["sold"] == {"nulls": 0, "min": "2014-01-01", "max": "2014-01-08"}
+    assert before["garage"]["categories"] == {"false": 4, "true": 4}
+    after = describe(pl.DataFrame({"sold": days.dt.offset_by("1y"), "garage": [True] * 8}))
+    assert drift(before, after) == {"garage": pytest.approx(0.56, abs=0.01)}
 
 
 def test_the_gap_to_the_champion_is_of_the_rows_that_both_were_tested_on() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from housing.domain.config import Column, CsvParams
+from housing.domain.columns import Column, CsvParams
 from housing.domain.data import csv_file
 from housing.domain.data.landing import open_delivery
 from housing.domain.data.schema import RowSchema

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from housing.domain.config import CsvParams
+from housing.domain.columns import CsvParams
 from housing.domain.data.landing import list_landing, open_delivery
 from housing.errors import DataError
 

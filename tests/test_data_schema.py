@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from housing.domain.config import Column
+from housing.domain.columns import Column
 from housing.domain.data.schema import RowSchema
 
 FLOAT = Column(type="float", min=0, max=20)
@@ -17,6 +17,13 @@ INT = Column(type="int", min=1)
 NULLABLE = Column(type="float", nullable=True)
 OCEAN = Column(type="string", categories=("near bay", "inland"))
 STREET = Column(type="string", nullable=True)
+PAVED = Column(type="bool", nullable=True)
+SOLD = Column.model_validate(
+    {"type": "date", "nullable": True, "min": dt.date(2000, 1, 1), "nulls": ["1900-01-01"]}
+)
+AMERICAN = Column(type="date", format="%m/%d/%Y")
+CODED = Column(type="int", nullable=True, nulls=("-1", "NA"))
+DAY = dt.date(2014, 10, 13)
 TARGET = Column.model_validate({"type": "float", "role": "target", "scale": 100_000})
 WHOLE_TARGET = Column.model_validate({"type": "int", "role": "target"})
 
@@ -52,6 +59,30 @@ def only(column: Column, values: Sequence[Any]) -> tuple[list[Any], list[str]]:
         (STREET, 94110.0, "94110"),
         (STREET, float("nan"), None),
         (STREET, "94110.0", "94110.0"),
+        (PAVED, "TRUE", True),
+        (PAVED, " no ", False),
+        (PAVED, 1, True),
+        (PAVED, 0.0, False),
+        (PAVED, False, False),
+        (PAVED, "", None),
+        (PAVED, float("nan"), None),
+        (SOLD, "2014-10-13", DAY),
+        (SOLD, "2014-10-13T23:59:59Z", DAY),
+        (SOLD, "20141013T000000", DAY),
+        (SOLD, 20141013, DAY),
+        (SOLD, DAY, DAY),
+        (SOLD, dt.datetime(2014, 10, 13, 23), DAY),  # noqa: DTZ001 - a table's times have no zone
+        (SOLD, "1900-01-01", None),
+        (SOLD, dt.date(1900, 1, 1), None),
+        (SOLD, " ", None),
+        (AMERICAN, "10/13/2014", DAY),
+        (AMERICAN, DAY, DAY),
+        (CODED, "NA", None),
+        (CODED, "-1.0", None),
+        (CODED, -1, None),
+        (CODED, -1.0, None),
+        (CODED, 1, 1),
+        (Column(type="float", nullable=True, nulls=("-1",)), -1.0, None),
         (TARGET, "4.526", 452_600.0),
         (WHOLE_TARGET, "452600", 452_600.0),
     ],
@@ -82,6 +113,15 @@ def test_a_good_value_gets_its_type(column: Column, raw: object, typed: object) 
         (OCEAN, "island", "x: none of near bay, inland"),
         (OCEAN, " ", "x: missing"),
         (STREET, "Main\nElm", "x: more than one line"),
+        (PAVED, "gravel", "x: neither true nor false"),
+        (PAVED, 2, "x: neither true nor false"),
+        (SOLD, "13.10.2014", "x: not a date"),
+        (SOLD, "2014-02-30", "x: not a date"),
+        (SOLD, "1999-12-31", "x: before 2000-01-01"),
+        (Column.model_validate({"type": "date", "max": DAY}), "20141014", "x: after 2014-10-13"),
+        (AMERICAN, "2014-10-13", "x: not a date"),
+        (AMERICAN, "", "x: missing"),
+        (CODED, "none", "x: not a whole number"),
     ],
 )
 def test_a_bad_value_is_told_why(column: Column, raw: object, reason: str) -> None:
@@ -116,10 +156,13 @@ def test_bad_rows_keep_raw_values_and_their_number() -> None:
 
 
 def test_types_are_known_without_rows() -> None:
-    schema = RowSchema({"f": FLOAT, "i": INT, "s": STREET, "t": WHOLE_TARGET})
+    schema = RowSchema(
+        {"f": FLOAT, "i": INT, "s": STREET, "b": PAVED, "d": SOLD, "t": WHOLE_TARGET}
+    )
     empty = pl.DataFrame(schema=dict.fromkeys(schema.names, pl.String))
     assert schema.split(empty).good.schema == schema.dtypes
-    assert list(schema.dtypes.values()) == [pl.Float64, pl.Int64, pl.String, pl.Float64]
+    types = [pl.Float64, pl.Int64, pl.String, pl.Boolean, pl.Date, pl.Float64]
+    assert list(schema.dtypes.values()) == types
 
 
 @given(st.lists(st.one_of(st.none(), st.text(), st.floats().map(repr), st.integers().map(str))))
@@ -127,7 +170,7 @@ def test_every_row_is_good_or_bad(values: list[str | None]) -> None:
     raw = pl.DataFrame(
         {"x": values, "n": range(len(values))}, schema={"x": pl.String, "n": pl.Int64}
     )
-    for column in (FLOAT, NULLABLE, INT, OCEAN, STREET):
+    for column in (FLOAT, NULLABLE, INT, OCEAN, STREET, PAVED, SOLD, AMERICAN, CODED):
         split = RowSchema({"x": column, "n": Column(type="int")}).split(raw)
         good, bad = split.good["n"].to_list(), (split.bad["row"] - 1).to_list()
         assert sorted(good + bad) == list(range(len(values)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from housing.domain.config import Params, load_params, parse_params
-from housing.domain.features import EARTH_RADIUS, Transform, distance, label
+from housing.domain.features import EARTH_RADIUS, Scale, Transform, distance, label
 from housing.domain.tables import LATITUDE, LONGITUDE, ROW, TARGET, Table, read_table
 from housing.errors import ConfigError, DataError
 
@@ -50,6 +51,7 @@ def other(rows: list[tuple[float | None, int | None, str | None]]) -> pl.DataFra
     return pl.DataFrame(rows, schema=schema, orient="row").with_columns(price=pl.lit(1.0))
 
 
+UNIT = Scale(mean=0, scale=1)
 OTHER = other([(50.0, 2, "flat"), (150.0, 4, "flat"), (None, None, None), (100.0, 6, "<loft>")])
 
 
@@ -74,6 +76,47 @@ def test_only_the_most_frequent_categories_have_a_feature() -> None:
     assert transform.categories == {"kind": ("a", "c")}
     rest = transform.apply(other([(1.0, 1, "b"), (1.0, 1, "new"), (1.0, 1, None)]))
     assert rest.select("kind=a", "kind=c").to_numpy().sum() == 0
+
+
+def test_dates_give_year_month_and_ages_and_truth_is_a_number() -> None:
+    content = other_params().model_dump(mode="json", exclude={"data": {"identity"}})
+    content["data"]["columns"] |= {
+        "parcel": {"type": "int", "role": "id"},
+        "agent": {"type": "string", "role": "ignore"},
+        "sold": {"type": "date", "nullable": True},
+        "built": {"type": "int"},
+        "listed": {"type": "date"},
+        "garage": {"type": "bool", "nullable": True},
+    }
+    content["features"]["ages"] = {"age": ["sold", "built"], "waited": ["sold", "listed"]}
+    days = [dt.date(2014, 7, 2), dt.date(2015, 1, 1), None, dt.date(1969, 12, 31)]
+    table = OTHER.with_columns(
+        pl.Series("sold", days),
+        pl.Series("garage", [True, False, None, True]),
+        built=pl.lit(1950),
+        listed=pl.lit(dt.date(2014, 7, 2)),
+    )
+    transform = Transform.fit(table, parse_params(content))
+    made = ("sold_year", "sold_month", "built", "listed_year", "listed_month", "garage")
+    assert transform.features == (
+        "area",
+        "rooms",
+        *made,
+        "age",
+        "waited",
+        "kind=<loft>",
+        "kind=flat",
+    )
+    raw = transform.model_copy(update={"numbers": dict.fromkeys(transform.numbers, UNIT)})
+    out = raw.apply(table)
+    assert out["sold_year"].to_list()[:2] == [2014, 2015]
+    assert out["sold_month"].to_list()[3] == 12
+    assert out["age"].to_list() == pytest.approx([64.5, 65, math.nan, 20], abs=0.01, nan_ok=True)
+    assert out["waited"].to_list()[:2] == pytest.approx([0, 183 / 365.2425])
+    assert out["garage"].to_list() == pytest.approx([1, 0, math.nan, 1], nan_ok=True)
+    lazy = raw.apply(table.lazy()).collect(engine="streaming")
+    assert_frame_equal(lazy, out, check_exact=True)
+    assert_frame_equal(pl.concat([raw.apply(table[i]) for i in range(4)]), out, check_exact=True)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from housing.domain.config import Params
+from housing.domain.config import Params, SplitParams
 from housing.domain.scoring import Scores
-from housing.domain.split import row_ids
+from housing.domain.split import row_ids, sides_by_time
 from housing.errors import RegistryError
 from housing.mlops.registry.common import common_rows
 from housing.mlops.registry.gate_evaluation import compared
@@ -79,12 +79,12 @@ def params() -> Params:
 
 @pytest.mark.parametrize("mine", [("north", "east", "style"), ("north",)], ids=["finer", "coarser"])
 def test_another_identity_hides_no_row_that_the_champion_has_seen(
-    tmp_path: Path, params: Params, mine: tuple[str, ...]
+    tmp_path: Path, mine: tuple[str, ...]
 ) -> None:
     place = ("north", "east")
     challenger = record(tmp_path / "challenger", mine, every(2))
     champion = record(tmp_path / "champion", place, every(3))
-    both = common_rows(params, challenger, champion)
+    both = common_rows(challenger, champion)
     # By hand: rows of the challenger's test at places that neither has trained on.
     by_place = pl.struct(place)
     seen_by_champion = TABLE.filter(~every(3)).select(by_place).to_series()
@@ -97,7 +97,7 @@ def test_another_identity_hides_no_row_that_the_champion_has_seen(
     assert both["champion"].unique().to_list() == [200_000.0]  # asked: its rows have other names
 
 
-def test_another_type_of_the_identity_hides_no_row(tmp_path: Path, params: Params) -> None:
+def test_another_type_of_the_identity_hides_no_row(tmp_path: Path) -> None:
     """A whole number is named 34 as an integer and 34.0 as a float."""
     whole = TABLE.with_columns(pl.col("north").cast(pl.Int64), pl.int_range(pl.len()).alias("east"))
     fractional = whole.with_columns(pl.col("north", "east").cast(pl.Float64))
@@ -106,7 +106,7 @@ def test_another_type_of_the_identity_hides_no_row(tmp_path: Path, params: Param
     champion = record(
         tmp_path / "champion", identity, every(4), whole, TYPES | {"north": "int", "east": "int"}
     )
-    assert common_rows(params, challenger, champion).height == every(4).sum()
+    assert common_rows(challenger, champion).height == every(4).sum()
 
 
 def test_a_champion_of_another_table_says_what_to_do(tmp_path: Path, params: Params) -> None:
@@ -121,13 +121,51 @@ def test_a_champion_of_another_table_says_what_to_do(tmp_path: Path, params: Par
     assert "registry.model in params.yaml" in check.sentence
 
 
-def test_an_identity_of_columns_that_are_gone_is_another_table(
-    tmp_path: Path, params: Params
-) -> None:
+def test_a_type_that_cannot_be_read_as_the_champions_is_another_table(tmp_path: Path) -> None:
+    challenger = record(tmp_path / "challenger", ("style",), every(2))
+    champion = record(tmp_path / "champion", ("style",), every(3), types=TYPES | {"style": "date"})
+    with pytest.raises(RegistryError, match=r"by style as date, which these rows cannot be read"):
+        common_rows(challenger, champion)
+
+
+def test_a_champion_needs_neither_its_ids_nor_what_it_ignores(tmp_path: Path) -> None:
+    own = TABLE.with_columns(parcel=pl.int_range(pl.len()), agent=pl.lit("Ann"))
+    types = TYPES | {"parcel": "int", "agent": "string"}
+    champion = record(tmp_path / "champion", ("parcel",), every(3), own, types)
+    champion.run.data.params.update(
+        {"data.columns.parcel.role": "id", "data.columns.agent.role": "ignore"}
+    )
+    challenger = record(tmp_path / "challenger", ("parcel",), every(2), own.drop("agent"), types)
+    both = common_rows(challenger, champion)
+    assert both["actual"].to_list() == (TABLE.filter(every(6))["price"] * 1000.0).to_list()
+
+
+def test_by_time_a_champion_is_asked_about_what_came_after_it(tmp_path: Path) -> None:
+    """The cut moves on with new rows: the champion's test rows become the challenger's training."""
+    resold = 30  # houses that the champion has learned from are sold again among the newest
+    own = TABLE.with_columns(
+        sold=pl.date(2014, 1, 1) + pl.duration(days=pl.int_range(pl.len())),
+        parcel=pl.int_range(pl.len()) % (TABLE.height - resold),
+    )
+    types = TYPES | {"sold": "date", "parcel": "int"}
+    shares = SplitParams(validation=0.1, test=0.2, by="sold")
+    known = own.head(300)
+    ids = row_ids(own, ("parcel",))
+    old = sides_by_time(ids.head(300), known["sold"], shares).side == "test"
+    new = sides_by_time(ids, own["sold"], shares).side == "test"
+    champion = record(tmp_path / "champion", ("parcel",), old, known, types)
+    challenger = record(tmp_path / "challenger", ("parcel",), new, own, types)
+    both = common_rows(challenger, champion)
+    assert both["champion"].unique().to_list() == [200_000.0]
+    tested = own.filter(new).height
+    assert both.height == tested - 2 * resold, "neither sale of a house that the champion has seen"
+
+
+def test_an_identity_of_columns_that_are_gone_is_another_table(tmp_path: Path) -> None:
     other = TABLE.with_columns(parcel=pl.int_range(pl.len()).cast(pl.String))
     challenger = record(tmp_path / "challenger", ("north", "east"), every(2))
     champion = record(
         tmp_path / "champion", ("parcel",), every(3), other, TYPES | {"parcel": "string"}
     )
     with pytest.raises(RegistryError, match=r"it knows parcel, which data\.columns does not"):
-        common_rows(params, challenger, champion)
+        common_rows(challenger, champion)

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from housing.domain.config import CandidateParams, Column, Params, load_params
+from housing.domain.columns import Column
+from housing.domain.config import CandidateParams, Params, load_params
 from housing.domain.data.quality import describe
 from housing.domain.data.schema import RowSchema
 from housing.domain.drift import LIMIT, drift

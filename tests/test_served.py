@@ -39,17 +39,32 @@ print("e" * 1_000_000, file=sys.stderr)
 
 
 def with_rules() -> Params:
-    """A table with a range, a category and an integer that may be missing."""
+    """A table with a range, a category, and columns of every type that may be missing."""
     content = make_params().model_dump(mode="json", exclude_none=True)
     columns = content["data"]["columns"]
     columns["north"] |= {"min": 32, "max": 43}
     columns["style"] |= {"categories": ["new", "old"]}
     columns["floors"] = {"type": "int", "nullable": True, "min": 1}
+    columns["sold"] = {"type": "date", "nullable": True, "max": "2030-01-01", "format": "%d.%m.%Y"}
+    columns["garage"] = {"type": "bool", "nullable": True}
+    columns["parcel"] = {"type": "int", "role": "id"}
+    columns["agent"] = {"type": "string", "role": "ignore"}
+    del content["data"]["identity"]
+    content["features"]["ages"] = {"since_2000": ["sold", "built"]}
+    columns["built"] = {"type": "int"}
     return parse_params(content)
 
 
 def table(rows: int = 600) -> pl.DataFrame:
-    return houses(rows).with_columns(floors=pl.Series(range(rows)) % 3 + 1)
+    n = pl.int_range(pl.len())
+    return houses(rows).with_columns(
+        (n % 3 + 1).alias("floors"),
+        pl.when(n % 7 > 0).then(pl.date(2014, 1, 1) + pl.duration(days=n)).alias("sold"),
+        pl.when(n % 5 > 0).then(n % 2 == 0).alias("garage"),
+        n.alias("parcel"),
+        pl.lit("Ann").alias("agent"),
+        pl.lit(2000).alias("built"),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +100,7 @@ def changed(bundle: Path, folder: Path, code: str) -> Path:
 
 
 def rows() -> pl.DataFrame:
-    return table(6).drop("price")
+    return table(6).drop("price", "parcel", "agent")
 
 
 def test_the_code_of_a_model_is_all_that_it_imports() -> None:
@@ -164,6 +179,20 @@ class Lent:
 
 
 lent = Lent
+
+
+def test_a_request_in_json_is_priced_as_the_table_is(bundle: Path, worker: Worker) -> None:
+    import mlflow.pyfunc
+
+    names = rows().columns
+    days = pl.col("sold").dt.to_string("%Y-%m-%d")
+    content = [list(row) for row in rows().with_columns(days).iter_rows()]
+    request = {"dataframe_split": {"columns": names, "data": content}}
+    loaded = mlflow.pyfunc.load_model(str(bundle), suppress_warnings=True)
+    schema = loaded.metadata.get_input_schema()
+    parsed = scoring_server.infer_and_parse_data(request, schema)
+    answer = loaded.predict(parsed)
+    np.testing.assert_allclose(answer["prediction"], worker.price(rows())["prediction"])
 
 
 LOGGED_EARLIER = """

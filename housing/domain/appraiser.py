@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from housing.domain.config import Column
+from housing.domain.columns import Column
 from housing.domain.data.schema import REASONS, ROW, RowSchema
 from housing.domain.features import Transform
 from housing.domain.model import Model

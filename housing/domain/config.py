@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
+from housing.domain.columns import DataParams, Section
 from housing.domain.config_rules import conflicts
 from housing.errors import ConfigError
 
@@ -35,84 +35,6 @@ def _candidate_name(name: str) -> str:
 CandidateName = Annotated[str, AfterValidator(_candidate_name)]
 
 
-class Frozen(BaseModel):
-    """Base of every part of the configuration: immutable, no unknown keys."""
-
-    # Deferred, the parts are built once, inside the whole: less for a DAG file to wait for.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-
-class Section(Frozen):
-    """Base of every part of ``params.yaml``: no number in it is infinite."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-
-class Role(StrEnum):
-    """What a column is to the model."""
-
-    FEATURE = "feature"
-    LATITUDE = "latitude"
-    LONGITUDE = "longitude"
-    TARGET = "target"
-
-
-class Column(Section):
-    """One column of a delivery."""
-
-    type: Literal["float", "int", "string"]
-    role: Role = Role.FEATURE
-    min: float | None = None
-    max: float | None = None
-    nullable: bool = False
-    categories: tuple[str, ...] | None = Field(default=None, min_length=1)
-    scale: float = Field(default=1.0, gt=0, description="dollars per unit, for the target")
-    description: str = ""
-
-
-class CsvParams(Section):
-    """How CSV files are written; the defaults are what most programs write.
-
-    Attributes:
-        separator: The sign between two values.
-        decimal_comma: Numbers are written ``1,5``; a number with a point is a fault of its row.
-        encoding: A name that Python knows, such as ``utf-16`` or ``cp1252``.
-        nulls: What stands for a missing value, besides nothing at all.
-    """
-
-    separator: str = ","
-    decimal_comma: bool = False
-    encoding: str = "utf-8"
-    nulls: tuple[str, ...] = ()
-
-
-class DataParams(Section):
-    """Where deliveries arrive and what their columns are."""
-
-    landing: Path
-    csv: CsvParams = Field(default_factory=CsvParams)
-    columns: dict[str, Column]
-    identity: tuple[str, ...] = Field(min_length=1)
-
-    @property
-    def target(self) -> str:
-        """Name of the target column."""
-        return next(name for name, column in self.columns.items() if column.role is Role.TARGET)
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of all columns but the target, in the order of the file."""
-        return tuple(name for name, col in self.columns.items() if col.role is not Role.TARGET)
-
-    @property
-    def location(self) -> tuple[str, str] | None:
-        """Names of the latitude and longitude columns, or None where the table has none."""
-        names = {column.role: name for name, column in self.columns.items()}
-        if Role.LATITUDE not in names:
-            return None
-        return names[Role.LATITUDE], names[Role.LONGITUDE]
-
-
 class IngestParams(Section):
     """When a delivery is too bad to use."""
 
@@ -120,16 +42,24 @@ class IngestParams(Section):
 
 
 class SplitParams(Section):
-    """Shares of rows that are held out."""
+    """Which rows are held out.
+
+    Attributes:
+        validation: Share of the rows that choose and calibrate.
+        test: Share of the rows that judge.
+        by: Column by which the newest rows are held out; a seeded hash holds out any by default.
+    """
 
     validation: OpenFraction
     test: OpenFraction
+    by: str | None = None
 
 
 class FeatureParams(Section):
     """Features that are made from the columns."""
 
     ratios: dict[str, tuple[str, str]] = Field(default_factory=dict)
+    ages: dict[str, tuple[str, str]] = Field(default_factory=dict)
     places: dict[str, Coordinates] = Field(default_factory=dict)
     rotations: tuple[float, ...] = ()
     max_categories: int = Field(default=30, ge=1)

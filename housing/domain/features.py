@@ -16,7 +16,9 @@ from typing import Final, Literal, Self, TypeVar
 import polars as pl
 from pydantic import ValidationError
 
-from housing.domain.config import Coordinates, DataParams, Frozen, Params
+from housing.domain.columns import ColumnType, DataParams, Frozen
+from housing.domain.config import Coordinates, Params
+from housing.domain.config_rules import DATE_FEATURES
 from housing.domain.tables import LATITUDE, LONGITUDE, META, ROW, TARGET
 from housing.errors import ConfigError, DataError
 
@@ -24,6 +26,8 @@ VERSION: Final = 1
 """Version of the format of ``transform.json``."""
 EARTH_RADIUS = 6371.0088
 """Mean radius of the Earth in km (Moritz 2000, Geodetic Reference System 1980)."""
+DAYS_PER_YEAR = 365.2425
+"""Mean length of a year of the Gregorian calendar, in days."""
 
 AnyFrame = TypeVar("AnyFrame", pl.DataFrame, pl.LazyFrame)
 
@@ -43,6 +47,7 @@ class Transform(Frozen):
         inputs: Type of each column that is needed.
         location: Names of the latitude and longitude columns, in degrees.
         ratios: Numerator and denominator of each ratio.
+        ages: Later and earlier column of each age, which is in years: dates, or numbers of years.
         places: Latitude and longitude of each place whose distance (km) is a feature.
         rotations: Degrees by which the map is turned; each gives two features.
         numbers: How each numeric feature is standardised, in the order of the features.
@@ -51,9 +56,10 @@ class Transform(Frozen):
     """
 
     version: Literal[1] = VERSION
-    inputs: dict[str, Literal["float", "int", "string"]]
+    inputs: dict[str, ColumnType]
     location: tuple[str, str] | None
     ratios: dict[str, tuple[str, str]]
+    ages: dict[str, tuple[str, str]]
     places: dict[str, Coordinates]
     rotations: tuple[float, ...]
     numbers: dict[str, Scale]
@@ -82,6 +88,7 @@ class Transform(Frozen):
             inputs=inputs,
             location=data.location,
             ratios=made.ratios,
+            ages=made.ages,
             places=made.places,
             rotations=made.rotations,
             numbers={},
@@ -162,11 +169,14 @@ class Transform(Frozen):
     def _numbers(self) -> dict[str, pl.Expr]:
         """Every numeric feature before it is standardised, by name."""
         columns = {
-            name: pl.col(name).cast(pl.Float64)
+            name: _years(name) if kind == "date" else pl.col(name).cast(pl.Float64)
             for name, kind in self.inputs.items()
             if kind != "string"
         }
-        named = [*columns.items()]
+        named = []
+        for name, number in columns.items():
+            named += _of_date(name) if self.inputs[name] == "date" else [(name, number)]
+        named += [(name, columns[to] - columns[since]) for name, (to, since) in self.ages.items()]
         named += [(name, columns[top] / columns[low]) for name, (top, low) in self.ratios.items()]
         if self.location is not None:
             latitude, longitude = (columns[name] for name in self.location)
@@ -217,6 +227,20 @@ def label(
     return transform.apply(frame).with_columns(meta)
 
 
+def _years(date: str) -> pl.Expr:
+    """A date as a number of years, such as 2014.41: what a column of years can be taken from."""
+    return 1970 + pl.col(date).cast(pl.Int32).cast(pl.Float64) / DAYS_PER_YEAR
+
+
+def _of_date(date: str) -> list[tuple[str, pl.Expr]]:
+    """The features of a date: its year and its month."""
+    parts = (pl.col(date).dt.year(), pl.col(date).dt.month())
+    return [
+        (f"{date}_{name}", part.cast(pl.Float64))
+        for name, part in zip(DATE_FEATURES, parts, strict=True)
+    ]
+
+
 def _rotated(latitude: pl.Expr, longitude: pl.Expr, degrees: float) -> list[tuple[str, pl.Expr]]:
     """The two axes of a map turned by some degrees: trees cut along axes, coasts run aslant."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -252,7 +276,7 @@ def _fit_categories(values: pl.Series, most: int) -> tuple[str, ...]:
     return tuple(sorted(ranked[:most]))
 
 
-def _require(present: list[str], needed: dict[str, Literal["float", "int", "string"]]) -> None:
+def _require(present: list[str], needed: dict[str, ColumnType]) -> None:
     missing = [name for name in needed if name not in present]
     if missing:
         raise DataError(

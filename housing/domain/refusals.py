@@ -14,7 +14,7 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from housing.domain.config import Frozen
+from housing.domain.columns import Frozen
 from housing.engine.files import write_whole
 from housing.errors import HousingError
 

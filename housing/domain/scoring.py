@@ -25,7 +25,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from housing.domain.config import Column, CsvParams, Frozen
+from housing.domain.columns import Column, CsvParams, Frozen
 from housing.domain.data.check import Tally, checked
 from housing.domain.data.landing import open_delivery
 from housing.domain.data.quality import describe

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from housing.domain.config import CsvParams
+from housing.domain.columns import CsvParams
 from housing.errors import DataError
 
 _BLOCK_BYTES = 16 * 1024**2

@@ -10,7 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from housing.domain.config import CsvParams, Params
+from housing.domain.columns import DataParams
+from housing.domain.config import Params
 from housing.domain.data.check import Tally, checked
 from housing.domain.data.landing import Landing, list_landing, open_delivery
 from housing.domain.data.quality import describe
@@ -66,7 +67,7 @@ def ingest(params: Params, outputs: Outputs) -> dict[str, Any]:
     schema = RowSchema(params.data.columns, params.data.csv)
     landing = list_landing(params.data.landing)
     stamps = {path: stamp(path) for path in landing.files}
-    intake = _read(landing, schema, params.data.csv)
+    intake = _read(landing, schema, params.data)
     quarantine = _quarantine(intake.bad, schema)
     _require_usable(intake.tally, quarantine, params.ingest.max_bad_fraction, outputs.rejected)
 
@@ -84,7 +85,7 @@ def ingest(params: Params, outputs: Outputs) -> dict[str, Any]:
         "rows_duplicate": duplicates,
         "bad_fraction": intake.tally.bad_fraction,
         "reasons": dict(sorted(intake.tally.reasons.items())),
-        "columns": describe(table),
+        "columns": describe(table.select(params.data.described)),
     }
     _require_settled(params.data.landing, stamps)
     _write(table, quarantine, report, outputs)
@@ -117,11 +118,11 @@ def check_accounts(rows_in: int, kept: int, quarantined: int, duplicates: int) -
         )
 
 
-def _read(landing: Landing, schema: RowSchema, csv: CsvParams) -> _Intake:
+def _read(landing: Landing, schema: RowSchema, data: DataParams) -> _Intake:
     intake = _Intake()
     none = pl.DataFrame(schema=schema.dtypes)
     for path in landing.files:
-        delivery = open_delivery(path, schema.names, csv)
+        delivery = open_delivery(path, schema.names, data.csv)
         before, first = intake.tally.rows, len(intake.good)
         for split in checked(delivery, schema):
             intake.tally.add(split)
@@ -132,7 +133,7 @@ def _read(landing: Landing, schema: RowSchema, csv: CsvParams) -> _Intake:
             "bytes": path.stat().st_size,
             "extra_columns": delivery.extra,
             # Of the good rows alone: the dashboard compares each delivery with the champion's.
-            "columns": describe(pl.concat([none, *intake.good[first:]])),
+            "columns": describe(pl.concat([none, *intake.good[first:]]).select(data.described)),
         }
     return intake
 

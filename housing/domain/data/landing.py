@@ -12,7 +12,7 @@ from typing import cast
 import polars as pl
 import pyarrow as pa
 
-from housing.domain.config import CsvParams
+from housing.domain.columns import CsvParams
 from housing.domain.data.csv_file import csv_batches, csv_header
 from housing.domain.data.misfit import printable, require_columns, require_kind, unreadable
 from housing.domain.data.unchanged import Stamp, require_unchanged, stamp

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from housing.domain.config import CsvParams
+from housing.domain.columns import CsvParams
 from housing.errors import DataError
 
 _HEAD_BYTES = 64 * 1024

@@ -13,12 +13,13 @@ _MAX_CATEGORIES = 100
 def describe(table: pl.DataFrame) -> dict[str, dict[str, Any]]:
     """Describes each column, for the data quality report.
 
-    Numbers have min, max, mean, std (of a sample) and the nine deciles; strings the number of
-    rows of each of their commonest 100 values, and how many values there are. All in the units of
-    the table.
+    Numbers have min, max, mean, std (of a sample) and the nine deciles; strings and truth values
+    the number of rows of each of their commonest 100 values, and how many values there are; dates
+    their first and last day, and nothing to compare: newer rows are newer. All in the units of the
+    table.
 
     Args:
-        table: Shape (rows, columns): Float64, Int64 or String.
+        table: Shape (rows, columns): Float64, Int64, String, Boolean or Date.
     """
     return {column.name: _describe(column) for column in table}
 
@@ -26,8 +27,11 @@ def describe(table: pl.DataFrame) -> dict[str, dict[str, Any]]:
 def _describe(column: pl.Series) -> dict[str, Any]:
     nulls = {"nulls": column.null_count()}
     values = column.drop_nulls()
-    if column.dtype == pl.String:
-        return nulls | _categories(values)
+    if column.dtype in {pl.String, pl.Boolean}:
+        return nulls | _categories(values.cast(pl.String))
+    if column.dtype == pl.Date:
+        ends = {"min": values.min(), "max": values.max()}
+        return nulls | {end: None if day is None else str(day) for end, day in ends.items()}
     values = values.sort()  # one sort serves all the quantiles
     return nulls | {
         "min": _number(values.min()),

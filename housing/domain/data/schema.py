@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -9,11 +11,25 @@ from typing import Any, cast
 import dataframely as dy
 import polars as pl
 
-from housing.domain.config import Column, CsvParams, Role
+from housing.domain.columns import Column, CsvParams, Role
 from housing.domain.config_rules import QUARANTINE_COLUMNS
 
 FILE, ROW, REASONS = QUARANTINE_COLUMNS
-_WRONG_TYPE = {"float": "not a number", "int": "not a whole number", "string": "not text"}
+_WRONG_TYPE = {
+    "float": "not a number",
+    "int": "not a whole number",
+    "string": "not text",
+    "bool": "neither true nor false",
+    "date": "not a date",
+}
+_DTYPES = {"int": pl.Int64, "string": pl.String, "bool": pl.Boolean, "date": pl.Date}
+_TRUTH = {
+    **dict.fromkeys(("true", "t", "yes", "y", "1", "1.0"), 1.0),
+    **dict.fromkeys(("false", "f", "no", "n", "0", "0.0"), 0.0),
+}
+_ISO = r"^(\d{4})-?(\d{2})-?(\d{2})(?:[T ]\d{2}:?\d{2}.*)?$"
+"""A day of ISO 8601, in its long or its short form; a time of day after it is cut off."""
+_EPOCH = dt.date(1970, 1, 1)
 _MAX_LISTED = 5
 
 
@@ -82,7 +98,7 @@ class RowSchema:
         typed, failure = self._schema.filter(prepared, cast=True)
         counts = {self._reasons[rule]: count for rule, count in failure.counts().items()}
         return Split(
-            good=typed.select(_in_dollars(name, column) for name, column in self.columns.items()),
+            good=typed.select(_finished(name, column) for name, column in self.columns.items()),
             bad=self._bad_rows(raw, failure.details(), first_row),
             counts=counts,
         )
@@ -112,6 +128,11 @@ def _build(columns: Mapping[str, Column]) -> type[dy.Schema]:
 
 
 def _column(name: str, column: Column) -> dy.Column:
+    if column.type == "bool":
+        return dy.Int8(alias=name, nullable=column.nullable)
+    if column.type == "date":
+        low, high = _days(column.min), _days(column.max)
+        return dy.Int32(alias=name, nullable=column.nullable, min=low, max=high)
     bounds: dict[str, Any] = {"min": column.min, "max": column.max}
     if column.role is Role.TARGET and column.min is None:
         bounds["min_exclusive"] = 0  # mape divides by the price
@@ -139,11 +160,11 @@ def _reasons(column: Column) -> dict[str, str]:
     if not column.nullable:
         reasons["nullability"] = "missing"
     if column.min is not None:
-        reasons["min"] = f"below {column.min:.15g}"
+        reasons["min"] = f"{'before' if column.type == 'date' else 'below'} {_shown(column.min)}"
     elif column.role is Role.TARGET:
         reasons["min_exclusive"] = "not above 0"
     if column.max is not None:
-        reasons["max"] = f"above {column.max:.15g}"
+        reasons["max"] = f"{'after' if column.type == 'date' else 'above'} {_shown(column.max)}"
     if column.type == "float":
         reasons |= {"inf": "not finite", "nan": _WRONG_TYPE["float"]}
     if column.type == "string":
@@ -155,36 +176,85 @@ def _reasons(column: Column) -> dict[str, str]:
     return reasons
 
 
-def _dtype(column: Column) -> type[pl.Float64 | pl.Int64 | pl.String]:
+def _shown(bound: float | dt.date) -> str:
+    return str(bound) if isinstance(bound, dt.date) else f"{bound:.15g}"
+
+
+def _days(bound: float | dt.date | None) -> int | None:
+    """Days since 1970, as Polars keeps a date."""
+    return (bound - _EPOCH).days if isinstance(bound, dt.date) else None
+
+
+def _dtype(column: Column) -> type[pl.DataType]:
     if column.type == "float" or column.role is Role.TARGET:
         return pl.Float64
-    return pl.Int64 if column.type == "int" else pl.String
+    return _DTYPES[column.type]
 
 
 def _prepare(name: str, column: Column, dtype: pl.DataType, csv: CsvParams) -> pl.Expr:
     """Brings a raw column to where dataframely's cast does the rest.
 
-    Blank text and NaN mean "missing". A cast from float to integer would cut off the decimals in
-    silence, so that it goes by way of text, where ``3.0`` is a whole number and ``3.5`` is not. A
-    float of single precision goes by way of text too: 37.88 is the same house as in another file,
-    37.880001 is not. Codes that pandas made floats, for want of some, are whole numbers again.
+    Blank text, NaN and what ``nulls`` names mean "missing". A cast from float to integer would cut
+    off the decimals in silence, so that it goes by way of text, where ``3.0`` is a whole number and
+    ``3.5`` is not. A float of single precision goes by way of text too: 37.88 is the same house as
+    in another file, 37.880001 is not. Codes that pandas made floats, for want of some, are whole
+    numbers again. Truth values and days become whole numbers, NaN where they are none.
     """
     value = pl.col(name)
     if dtype == pl.Float64 and column.type == "float":
-        return value.fill_nan(None)
-    if dtype.is_integer() and column.type != "string":
-        return value
-    text = value.cast(pl.String).str.strip_chars().replace(["", *csv.nulls], None)
+        return _without_codes(value.fill_nan(None), column)
+    if dtype.is_integer() and column.type in {"float", "int"}:
+        return _without_codes(value, column)
+    nulls = ["", *csv.nulls, *(column.nulls or ())]
+    if dtype.is_float():
+        value = value.fill_nan(None)
+    elif isinstance(dtype, pl.Date | pl.Datetime):
+        value = value.dt.to_string("iso:strict")
+    text = value.cast(pl.String).str.strip_chars().replace(nulls, None)
+    if column.type == "date":
+        return _as_days(text, None if dtype.is_temporal() else column.format).alias(name)
+    if column.type == "bool":
+        truth = text.str.to_lowercase().replace_strict(
+            _TRUTH, default=math.nan, return_dtype=pl.Float64
+        )
+        return pl.when(text.is_not_null()).then(truth).alias(name)
     if column.type == "string" and not dtype.is_float():
         return text
     if csv.decimal_comma and dtype == pl.String:
         # 1.500 might be one and a half or fifteen hundred: with the signs swapped it is no number.
         text = text.str.replace_many([",", "."], [".", ","])
     text = pl.when(text.str.to_lowercase() != "nan").then(text).alias(name)
-    return text if column.type == "float" else text.str.replace(r"^([+-]?\d+)\.0*$", "$1")
+    text = text if column.type == "float" else text.str.replace(r"^([+-]?\d+)\.0*$", "$1")
+    return text if column.type == "string" else _without_codes(text, column)
 
 
-def _in_dollars(name: str, column: Column) -> pl.Expr:
-    if column.role is not Role.TARGET:
-        return pl.col(name)
-    return (pl.col(name).cast(pl.Float64) * column.scale).round(2)
+def _without_codes(value: pl.Expr, column: Column) -> pl.Expr:
+    """Takes out the numbers that mean "missing", however they are written: -1 is -1.0."""
+    codes = [number for null in column.nulls or () if (number := _number(null)) is not None]
+    if not codes:
+        return value
+    is_code = value.cast(pl.Float64, strict=False).is_in(codes).fill_null(value=False)
+    return pl.when(~is_code).then(value)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _as_days(text: pl.Expr, written: str | None) -> pl.Expr:
+    """Days since 1970 as a float; NaN for text that is no date, which no cast to integer takes."""
+    if written is None:
+        text, written = text.str.replace(_ISO, "$1-$2-$3"), "%Y-%m-%d"
+    days = text.str.to_date(written, strict=False).cast(pl.Int32).cast(pl.Float64)
+    return pl.when(text.is_not_null()).then(days.fill_null(math.nan))
+
+
+def _finished(name: str, column: Column) -> pl.Expr:
+    """Gives a checked column its own type; bool and date were checked as whole numbers."""
+    value = pl.col(name)
+    if column.role is Role.TARGET:
+        return (value.cast(pl.Float64) * column.scale).round(2)
+    return value.cast(_dtype(column))

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from housing.domain.config import Frozen
+from housing.domain.columns import Frozen
 
 Contest = Literal["first", "same", "refresh", "improvement"]
 """What the challenger is to the model in the alias: the first one, the same model once more, a

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from housing.domain.config import Frozen
+from housing.domain.columns import Frozen
 from housing.errors import AliasMovedError, RegistryError
 from housing.mlops.registry.client import alias_version, number_of
 from housing.mlops.registry.journal import (

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from housing.domain import gate
-from housing.domain.config import Params
+from housing.domain.columns import Role
 from housing.domain.config_rules import plain_name
 from housing.domain.split import row_ids
 from housing.errors import RegistryError
@@ -20,7 +20,7 @@ IDENTITY = "data.identity"
 """The run's parameter that says which columns its row identities were made from."""
 
 
-def common_rows(params: Params, record: Record, rival: Record) -> pl.DataFrame:
+def common_rows(record: Record, rival: Record) -> pl.DataFrame:
     """The challenger's test rows that neither model has seen, with both predictions.
 
     Where the rival was evaluated on other rows, it is asked for its predictions now; rows that it
@@ -52,7 +52,7 @@ def common_rows(params: Params, record: Record, rival: Record) -> pl.DataFrame:
             "another name for the model, registry.model in params.yaml",
         )
     _require(_needed(rival), rows)
-    answers, _ = rival.ask(rows.select(params.data.inputs))
+    answers, _ = rival.ask(rows.drop("_row"))
     at = (answers["row"] - 1).to_list()
     return unseen[at].with_columns(answers["prediction"].alias("champion"))
 
@@ -75,20 +75,39 @@ def _named_by(identity: Mapping[str, str], rows: pl.DataFrame) -> pl.Series:
     import polars as pl
 
     _require(list(identity), rows)
-    types = {"float": pl.Float64, "int": pl.Int64, "string": pl.String}
-    typed = rows.select(
-        pl.col(name).cast(types[kind], strict=False) for name, kind in identity.items()
-    )
+    types = {
+        "float": pl.Float64,
+        "int": pl.Int64,
+        "string": pl.String,
+        "bool": pl.Boolean,
+        "date": pl.Date,
+    }
+    try:
+        typed = rows.select(
+            pl.col(name).cast(types[kind], strict=False) for name, kind in identity.items()
+        )
+    except pl.exceptions.PolarsError as error:
+        kinds = ", ".join(f"{name} as {kind}" for name, kind in identity.items())
+        raise RegistryError(
+            f"it names its rows by {kinds}, which these rows cannot be read as: {error}",
+            "another name for this table's model, registry.model in params.yaml",
+        ) from error
     return row_ids(typed, tuple(identity))
 
 
 def _needed(rival: Record) -> list[str]:
     """The columns that a model cannot do without."""
     logged: Mapping[str, str] = rival.run.data.params
+
+    def said(name: str, key: str) -> str:
+        return logged.get(plain_name(f"data.columns.{name}.{key}"), "")
+
     return [
         name
         for name in rival.rows.columns
-        if name != "_row" and logged.get(plain_name(f"data.columns.{name}.nullable")) != "true"
+        if name != "_row"
+        and said(name, "nullable") != "true"
+        and said(name, "role") not in {Role.ID, Role.IGNORE}
     ]
 
 

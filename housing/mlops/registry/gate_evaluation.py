@@ -252,7 +252,7 @@ def compared(params: Params, record: Record, rival: Record, contest: Contest) ->
     """The checks that need both models on the same held-out rows."""
     limits = params.gate
     try:
-        paired = common_rows(params, record, rival)
+        paired = common_rows(record, rival)
     except (DataError, ModelError, RegistryError) as error:
         fault = f"the model in the alias: {error.fact}; next: {error.hint}"
         return (gate.fact("common_rows", fault, ""),)

@@ -12,7 +12,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Literal
 
-from housing.domain.config import Frozen
+from housing.domain.columns import Frozen
 from housing.mlops.tracking.tracked_run import experiment_id
 from housing.settings import Settings
 

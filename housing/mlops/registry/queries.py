@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from housing.domain import gate
-from housing.domain.config import Frozen, Params, Registered
+from housing.domain.columns import Frozen
+from housing.domain.config import Params, Registered
 from housing.domain.gate import Check, Verdict
 from housing.errors import RegistryError
 from housing.mlops.registry.client import (

@@ -15,7 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from housing.domain.config import Column, Params
+from housing.domain.columns import Column
+from housing.domain.config import Params
 from housing.domain.config_rules import plain_name
 from housing.errors import ModelError
 from housing.mlops.tracking.digest import BUNDLE, seal
@@ -32,6 +33,8 @@ CODE = (
     "__init__.py",
     "domain/__init__.py",
     "domain/appraiser.py",
+    "domain/column_rules.py",
+    "domain/columns.py",
     "domain/config.py",
     "domain/config_rules.py",
     "domain/data/__init__.py",
@@ -228,7 +231,13 @@ def signature(params: Params) -> ModelSignature:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
-    types = {"float": DataType.double, "int": DataType.long, "string": DataType.string}
+    types = {
+        "float": DataType.double,
+        "int": DataType.long,
+        "string": DataType.string,
+        "bool": DataType.boolean,
+        "date": DataType.datetime,
+    }
     floats = _optional_integers(params)
 
     def spec(name: str) -> ColSpec:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SEEN_ROWS = "rows/seen.parquet"
 """Identities of the rows that training and validation saw: the proof of what was held out."""
 TEST_ROWS = "rows/test.parquet"
-"""The test rows as delivered, and their identities: what another model is scored on."""
+"""The test rows without their price, and their identities: what another model is scored on."""
 
 
 def write_rows(result: Result, params: Params, folder: Path) -> None:
@@ -44,7 +44,8 @@ def test_rows(root: Path, params: Params) -> pl.DataFrame:
     """The test rows as delivered, in the order of the predictions.
 
     Returns:
-        The input columns, and `_row`.
+        All columns but the target, so that a model of another identity or with other inputs can
+        be compared, and `_row`.
 
     Raises:
         EvidenceError: The predictions are not of these rows.
@@ -56,7 +57,7 @@ def test_rows(root: Path, params: Params) -> pl.DataFrame:
         raise EvidenceError(f"{PREDICTIONS} holds no row", "dvc repro --force")
     houses = pl.read_parquet(root / DATA)
     rows = (
-        houses.select(params.data.inputs)
+        houses.drop(params.data.target)
         .with_columns(row_ids(houses, params.data.identity).alias("_row"))
         .filter(pl.col("_row").is_in(predicted.unique().implode()))
     )
