@@ -8,7 +8,7 @@ import polars as pl
 
 from housing.domain.config import Params
 from housing.domain.features import Transform, label
-from housing.domain.split import row_ids, sides
+from housing.domain.split import row_ids, sides, sides_by_time
 from housing.domain.tables import SIDES
 from housing.errors import DataError
 from housing.stage import run, say
@@ -24,7 +24,7 @@ def main(params: Params) -> None:
     except FileNotFoundError as error:
         raise DataError(f"{HOUSES} does not exist", "dvc repro") from error
     ids = row_ids(houses, params.data.identity)
-    side = sides(ids, params.seed, params.split)
+    side = _sides(houses, ids, params)
     transform = Transform.fit(houses.filter(side == "train"), params)
     FEATURES.mkdir(parents=True, exist_ok=True)
     transform.save(FEATURES / "transform.json")
@@ -36,6 +36,19 @@ def main(params: Params) -> None:
         rows[name] = table.height
     counted = ", ".join(f"{count:,} {name}" for name, count in rows.items())
     say(f"{len(transform.features)} features; rows: {counted}")
+
+
+def _sides(houses: pl.DataFrame, ids: pl.Series, params: Params) -> pl.Series:
+    by = params.split.by
+    if by is None:
+        return sides(ids, params.seed, params.split)
+    split = sides_by_time(ids, houses[by], params.split)
+    say(
+        f"split by {by}: validation from {split.starts['validation']}, test from "
+        f"{split.starts['test']}; {split.moved:,} older rows are held out with a newer row of the "
+        "same identity"
+    )
+    return split.side
 
 
 if __name__ == "__main__":

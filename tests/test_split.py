@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import math
 import os
 import subprocess
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from housing.domain.config import SplitParams
-from housing.domain.split import row_ids, sides
+from housing.domain.split import row_ids, sides, sides_by_time
 from housing.errors import DataError
 
 SHARES = SplitParams(validation=0.16, test=0.20)
@@ -106,6 +107,50 @@ def test_a_larger_validation_share_takes_training_rows_only() -> None:
 def test_a_side_without_rows_is_an_error() -> None:
     with pytest.raises(DataError, match="no row of 1 falls on the side"):
         sides(many(1), 7, SHARES)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 30), st.dates(dt.date(2014, 5, 1), dt.date(2014, 8, 31))),
+        min_size=12,
+        max_size=60,
+    ),
+    st.floats(0.05, 0.3),
+)
+def test_by_time_no_model_learns_from_what_it_is_tested_on(
+    sales: list[tuple[int, dt.date]], share: float
+) -> None:
+    frame = pl.DataFrame(sales, schema={"house": pl.Int64, "sold": pl.Date}, orient="row")
+    shares = SplitParams(validation=share, test=share)
+    try:
+        split = sides_by_time(row_ids(frame, ("house",)), frame["sold"], shares)
+    except DataError as error:
+        assert "falls on the side" in error.fact  # too many sales on one day  # noqa: PT017
+        return
+    frame = frame.with_columns(split.side)
+    assert frame.group_by("house").agg(pl.col("side").n_unique())["side"].max() == 1
+    newest = dict(frame.group_by("side").agg(pl.max("sold")).iter_rows())
+    assert newest["train"] < split.starts["validation"] <= newest["validation"]
+    assert newest["validation"] < split.starts["test"] <= newest["test"]
+    assert (split.side == "test").sum() >= round(share * len(sales))
+
+
+def test_by_time_a_house_that_is_sold_again_is_held_out_with_both_sales() -> None:
+    sold = [*(dt.date(2014, 1, day) for day in range(1, 11)), dt.date(2014, 1, 11)]
+    frame = pl.DataFrame({"house": [*range(10), 0], "sold": sold})
+    shares = SplitParams(validation=0.2, test=0.2)
+    split = sides_by_time(row_ids(frame, ("house",)), frame["sold"], shares)
+    assert split.side.to_list() == ["test", *["train"] * 7, *["validation"] * 2, "test"]
+    assert split.moved == 1
+    assert split.starts == {"test": dt.date(2014, 1, 11), "validation": dt.date(2014, 1, 9)}
+
+
+def test_by_time_rows_of_one_year_share_a_side() -> None:
+    years = pl.Series([2006] * 30 + [2007] * 30 + [2008] * 30 + [2009] * 10)
+    split = sides_by_time(many(100), years, SplitParams(validation=0.1, test=0.1))
+    assert split.side.to_list() == ["train"] * 60 + ["validation"] * 30 + ["test"] * 10
+    with pytest.raises(DataError, match="no row of 100 falls on the side train"):
+        sides_by_time(many(100), pl.Series([2006] * 100), SHARES)
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "1"])

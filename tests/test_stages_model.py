@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import re
@@ -196,7 +197,7 @@ def test_a_stage_runs_when_its_inputs_change_and_only_then(california: Path) -> 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Houses with a category, a whole number, missing values, and no location."""
+    """Houses with columns of every type and role but a location, split by their date."""
     project = tmp_path_factory.mktemp("other")
     copy(ROOT / "params.yaml", project)
 
@@ -206,10 +207,20 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "area": {"type": "float", "nullable": True},
             "rooms": {"type": "int"},
             "kind": {"type": "string", "nullable": True},
+            "parcel": {"type": "int", "role": "id"},
+            "agent": {"type": "string", "role": "ignore", "nullable": True},
+            "sold": {"type": "date"},
+            "built": {"type": "int"},
+            "garage": {"type": "bool", "nullable": True},
             "price": {"type": "float", "role": "target"},
         }
-        content["data"]["identity"] = ["area", "rooms", "kind"]
-        content["features"] = {"ratios": {"area_per_room": ["area", "rooms"]}, "max_categories": 2}
+        del content["data"]["identity"]
+        content["split"]["by"] = "sold"
+        content["features"] = {
+            "ratios": {"area_per_room": ["area", "rooms"]},
+            "ages": {"age": ["sold", "built"]},
+            "max_categories": 2,
+        }
 
     edit_params(project, describe)
     generator = np.random.default_rng(4)
@@ -217,6 +228,14 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kind = generator.choice(["flat", "[house]", "<loft>"], 600, p=[0.5, 0.4, 0.1])
     price = 2_000 * area + 30_000 * (kind == "flat") + generator.normal(0, 5_000, 600)
     houses = pl.DataFrame({"area": area, "rooms": rooms, "kind": kind, "price": price})
+    day, n = pl.lit(dt.date(2014, 1, 1)), pl.int_range(pl.len())
+    houses = houses.with_columns(
+        (n % 500).alias("parcel"),  # a hundred houses are sold twice
+        pl.lit(None, pl.String).alias("agent"),
+        (day + pl.duration(days=n)).alias("sold"),
+        (1950 + n % 60).alias("built"),
+        (n % 3 == 0).alias("garage"),
+    )
     sometimes = pl.int_range(pl.len()) % 11 == 0
     houses = houses.with_columns(
         pl.when(~sometimes).then(pl.col("area")), pl.when(~sometimes).then(pl.col("kind"))
@@ -231,12 +250,19 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         done = run_here(project, *name.split())
         assert (done.returncode, done.stderr) == (0, "")
+        if name == "feature_engineering":
+            assert (
+                "split by sold: validation from 2015-04-30, test from 2015-06-25; 100 older rows "
+                "are held out with a newer row of the same identity\n"
+            ) in done.stdout
     return project
 
 
 def test_another_table_needs_other_parameters_only(other: Path) -> None:
     transform = Transform.load(other / "data/features/transform.json")
-    assert transform.features == ("area", "rooms", "area_per_room", "kind=[house]", "kind=flat")
+    dates = ("sold_year", "sold_month", "built", "garage", "age")
+    kinds = ("kind=[house]", "kind=flat")
+    assert transform.features == ("area", "rooms", *dates, "area_per_room", *kinds)
     scored = pl.read_parquet(other / "reports/predictions.parquet")
     assert scored.columns == ["_row", "actual", "predicted", "lower", "upper"]
     report = read_json(other / "reports/evaluation_report.json")

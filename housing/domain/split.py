@@ -1,7 +1,9 @@
-"""Which rows train, which validate, which test: decided by a seeded hash of the row's identity.
+"""Which rows train, which validate, which test: by a seeded hash, or by time.
 
-A row's side depends on its identity and the seed alone, so it keeps its side when rows are added,
-removed or reordered, and rows that agree in the identity never stand on two sides.
+By a hash, a row's side depends on its identity and the seed alone, so it keeps its side when rows
+are added, removed or reordered. By time, the newest rows test, the next validate, and the oldest
+train, as a model is used: it prices what comes after all that it has learned from. Either way rows
+that agree in the identity never stand on two sides.
 
 The hash is BLAKE2b (RFC 7693) of the values' ASCII text, not Polars' or Python's own ``hash``:
 those differ between versions, platforms and processes. Python writes a float as the shortest text
@@ -11,7 +13,9 @@ stable too.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -43,6 +47,58 @@ def row_ids(frame: pl.DataFrame, identity: tuple[str, ...]) -> pl.Series:
     return pl.Series("row", ids, dtype=pl.String)
 
 
+@dataclass(frozen=True)
+class TimeSplit:
+    """A split by time.
+
+    Attributes:
+        side: ``train``, ``validation`` or ``test`` for each row.
+        starts: First moment of the validation and of the test rows; training rows are all older.
+        moved: Rows older than the start of their side: their house has a newer row there.
+    """
+
+    side: pl.Series
+    starts: dict[str, Any]
+    moved: int
+
+
+def sides_by_time(ids: pl.Series, times: pl.Series, shares: SplitParams) -> TimeSplit:
+    """Puts the newest rows on the side test, the next on validation, the others on train.
+
+    All rows of an identity stand where its newest row does: a house that was sold before and is
+    sold again among the newest is held out with both sales. So no model has learned from a house
+    that it is tested on, nor from anything that happened after the tests began. Rows of one moment
+    share a side, so that a side may be larger than its share.
+
+    Args:
+        ids: What ``row_ids`` returned.
+        times: A date or a number for each row, none of them null; greater is newer.
+        shares: Least shares of the held-out sides.
+
+    Raises:
+        DataError: A side got no row.
+    """
+    newest = pl.DataFrame({"row": ids, "time": times}).select(pl.max("time").over("row"))["time"]
+    ordered = newest.sort(descending=True)
+    held_out = {"test": shares.test, "validation": shares.test + shares.validation}
+    starts = {
+        side: ordered[max(0, round(share * len(ordered)) - 1)] if len(ordered) else None
+        for side, share in held_out.items()
+    }
+    frame = pl.DataFrame({"newest": newest, "time": times})
+    side = frame.select(
+        pl.when(pl.col("newest") >= starts["test"])
+        .then(pl.lit("test"))
+        .when(pl.col("newest") >= starts["validation"])
+        .then(pl.lit("validation"))
+        .otherwise(pl.lit("train"))
+        .alias("side")
+    )["side"]
+    _require_all(side)
+    start = side.replace_strict(starts, default=None, return_dtype=times.dtype)
+    return TimeSplit(side, starts, int((times < start).sum()))
+
+
 def sides(ids: pl.Series, seed: int, shares: SplitParams) -> pl.Series:
     """Puts each row on its side.
 
@@ -67,13 +123,17 @@ def sides(ids: pl.Series, seed: int, shares: SplitParams) -> pl.Series:
         np.select([position < shares.test, position < held_out], ["test", "validation"], "train"),
         dtype=pl.String,
     )
+    _require_all(side)
+    return side
+
+
+def _require_all(side: pl.Series) -> None:
     for name in SIDES:
         if not (side == name).any():
             raise DataError(
                 f"no row of {len(side)} falls on the side {name} of the split",
                 "deliver more rows, or raise its share under split in params.yaml",
             )
-    return side
 
 
 def _positions(ids: pl.Series, seed: int) -> NDArray[np.float64]:
