@@ -121,7 +121,9 @@ def run_steps(
         check=False,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    results = json.loads(done.stdout.splitlines()[-1])
+    # A listener's process may still log after the results.
+    (answer,) = (line for line in done.stdout.splitlines() if line.startswith("[{"))
+    results = json.loads(answer)
     return dict(zip(names, results, strict=True))
 
 

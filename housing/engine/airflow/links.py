@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -76,12 +77,26 @@ def web_address(remote: str) -> str | None:
     return f"https://{found['host'] or found['scp']}/{found['path']}" if found else None
 
 
-def stage_address(root: Path, file: str) -> str:
-    """Where ``dvc.yaml`` can be read at the current revision, or "" where git knows no remote.
+@dataclass(frozen=True)
+class GitPlace:
+    """A folder of a git repository that has a remote on the web.
+
+    Attributes:
+        web: Address of the repository, ``https://host/owner/name``.
+        revision: The commit that is checked out.
+        folder: The folder, relative to the root of the repository.
+    """
+
+    web: str
+    revision: str
+    folder: Path
+
+
+def git_place(root: Path) -> GitPlace | None:
+    """The place of a folder in git, or None where git knows no remote on the web.
 
     Args:
-        root: The project's folder.
-        file: The ``dvc.yaml``, relative to the root.
+        root: The folder.
     """
     from dulwich.errors import NotGitRepository  # DVC's own; it is too heavy for a DAG file
     from dulwich.repo import Repo
@@ -92,6 +107,17 @@ def stage_address(root: Path, file: str) -> str:
             revision = repo.head().decode()
             folder = root.resolve().relative_to(Path(repo.path).resolve())
     except (NotGitRepository, KeyError):
-        return ""
-    base = web_address(remote)
-    return f"{base}/blob/{revision}/{folder / file}" if base else ""
+        return None
+    web = web_address(remote)
+    return GitPlace(web, revision, folder) if web else None
+
+
+def stage_address(root: Path, file: str) -> str:
+    """Where ``dvc.yaml`` can be read at the current revision, or "" where git knows no remote.
+
+    Args:
+        root: The project's folder.
+        file: The ``dvc.yaml``, relative to the root.
+    """
+    place = git_place(root)
+    return f"{place.web}/blob/{place.revision}/{place.folder / file}" if place else ""

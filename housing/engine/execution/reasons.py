@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dvc.dependency.db import AbstractDependency
 from dvc.dependency.param import ParamsDependency
+from dvc.dependency.repo import RepoDependency
 from dvc.stage import PipelineStage
 
 from housing.engine.execution import lockfile
-from housing.engine.execution.stage_result import Change, Kind, OutResult, short
+from housing.engine.execution.stage_result import Change, DepResult, Kind, OutResult, short
 
 if TYPE_CHECKING:
     from dvc.stage import Stage
@@ -126,6 +128,23 @@ def outs(stage: Stage, before: dict[str, str]) -> tuple[OutResult, ...]:
         OutResult(path, md5, out.meta.size or 0, changed=before.get(path) != md5)
         for out, (path, md5) in zip(stage.outs, hashes(stage).items(), strict=True)
     )
+
+
+def deps(stage: Stage) -> tuple[DepResult, ...]:
+    """Every dep with its hash, as DVC saved it; tables of a database have no place to name."""
+    found = []
+    for dep in stage.deps:
+        if isinstance(dep, ParamsDependency | AbstractDependency):
+            continue
+        if isinstance(dep, RepoDependency):
+            repo = dep.def_repo
+            version = str(repo.get("rev_lock") or "")
+            found.append(DepResult(str(dep.def_path), version, str(repo["url"])))
+            continue
+        remote = dep.protocol != "local"
+        path = dep.fs.unstrip_protocol(dep.fs_path) if remote else path_of(dep)
+        found.append(DepResult(path, dep.hash_info.value or ""))
+    return tuple(found)
 
 
 def lines(cmd: str | list[str]) -> str:

@@ -42,6 +42,22 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class DepResult:
+    """One dep as a run read it.
+
+    Attributes:
+        path: Relative to the root; an address where it is in remote storage.
+        version: DVC's hash of the content, or what the storage says of it; the revision in
+            ``repo``; empty where nothing is known.
+        repo: The git repository that ``dvc import`` takes the path from, or an empty text.
+    """
+
+    path: str
+    version: str
+    repo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class OutResult:
     """One out after the task.
 
