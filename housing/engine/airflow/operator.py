@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +22,9 @@ from housing.engine.airflow.workspace import ApplyOverrides, Workspace
 from housing.engine.execution.sharing import Sharing
 
 if TYPE_CHECKING:
-    from housing.engine.execution.stage_result import StageResult
+    from airflow.providers.openlineage.extractors.base import OperatorLineage
+
+    from housing.engine.execution.stage_result import DepResult, OutResult, StageResult
     from housing.engine.execution.stage_run import StageRun
 
 
@@ -53,6 +55,7 @@ class DvcStageOperator(Linked, BaseOperator):
         push: What the stage made goes to that remote before the task ends.
         apply_overrides: Checks and replaces the parameters of a run with overrides, in place of
             what ``dvc exp run --set-param`` does.
+        env: Variables that the stage's command gets in addition; see `StageSettings`.
         extra_links: Names of the links that the scripts of stages note by
             `housing.engine.note_links`, beside the one to ``dvc.yaml``: each is a button in the UI,
             where the stage noted it.
@@ -70,6 +73,7 @@ class DvcStageOperator(Linked, BaseOperator):
         pull: bool = False,
         push: bool = False,
         apply_overrides: ApplyOverrides | None = None,
+        env: Mapping[str, str] | None = None,
         extra_links: Collection[str] = (),
         **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
     ) -> None:
@@ -80,9 +84,11 @@ class DvcStageOperator(Linked, BaseOperator):
         self.file = file
         self.on_unchanged = on_unchanged
         self.sharing = Sharing(pull=pull, push=push)
+        self.env = dict(env or {})
         self._apply = apply_overrides
         self.operator_extra_links = tuple(map(TaskLink, (STAGE_LINK, *extra_links)))
         self._running: StageRun | None = None
+        self._data: tuple[tuple[DepResult, ...], tuple[OutResult, ...]] | None = None
         self._killed = False
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -134,13 +140,40 @@ class DvcStageOperator(Linked, BaseOperator):
             peers.compare(ti, workspace, self.stage, upstream.get(self.stage, ()))
             shown = f"--force {self.stage}" if force else self.stage
             self.log.info("dvc repro --single-item %s", shown)
-            self._running = StageRun(workspace, self.stage, force=force, sharing=self.sharing)
+            self._running = StageRun(
+                workspace, self.stage, force=force, sharing=self.sharing, env=self.env
+            )
             if self._killed:  # before there was a run to kill
                 self._running.kill()
             record = self._running.reproduce()
+            self._data = (self._running.deps, () if options.overrides else record.outs)
             address = stage_address(Path(self.root), self.file)
             self.show({STAGE_LINK: address, **last_links(workspace, self.stage)})
             return record
+
+    def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
+        """What Airflow's provider for OpenLineage tells when the task starts: what it will read."""
+        from housing.engine.airflow import lineage
+
+        return lineage.before(Path(self.root), graph.load(Path(self.root))[self.stage])
+
+    def get_openlineage_facets_on_complete(
+        self,
+        task_instance: object,  # noqa: ARG002  # the provider's signature
+    ) -> OperatorLineage[Any, Any] | None:
+        """What it tells at the end, also of an unchanged stage: deps and outs by their hashes.
+
+        What a run with overrides makes is not the project's data, and is not told.
+        """
+        from housing.engine.airflow import lineage
+
+        if self._data is None:
+            return None  # the run leaves the stage out
+        return lineage.after(Path(self.root), self.file, *self._data)
+
+    def get_openlineage_facets_on_failure(self, task_instance: object) -> OperatorLineage[Any, Any]:  # noqa: ARG002  # the provider's signature
+        """What it tells where the stage failed: what was to be read; nothing was made."""
+        return self.get_openlineage_facets_on_start()
 
     def on_kill(self) -> None:
         """Ends the stage's command and all its children; Airflow calls it in a signal handler.

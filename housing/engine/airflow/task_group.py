@@ -141,7 +141,7 @@ class _Rendering:
     def render(
         self, taken: Collection[str], common: Mapping[str, Any]
     ) -> dict[str, DvcStageOperator]:
-        own = stage_settings.operator_args(self._graph.stages)
+        own = stage_settings.operator_args(self._graph.stages, common)
         tasks: dict[str, DvcStageOperator] = {}
         for node in self._graph.stages:
             if node.name not in taken:

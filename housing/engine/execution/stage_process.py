@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,16 +45,19 @@ class Command:
         root: DVC's root folder.
         stage: The stage's name.
         folder: Where the supervisor notes what it does; made for this run alone.
+        env: Variables that the command gets in addition, whatever their names.
     """
 
     root: Path
     stage: str
     folder: Path
+    env: Mapping[str, str]
 
     @classmethod
-    def of(cls, root: Path, stage: str) -> Command:
+    def of(cls, root: Path, stage: str, env: Mapping[str, str]) -> Command:
         """Names a folder for one run of a stage."""
-        return cls(root, stage, root / _RUNS / f"{quote(stage, safe='@')}+{uuid.uuid4().hex[:12]}")
+        folder = root / _RUNS / f"{quote(stage, safe='@')}+{uuid.uuid4().hex[:12]}"
+        return cls(root, stage, folder, env)
 
     @property
     def token(self) -> str:
@@ -121,9 +124,10 @@ class Command:
         given = [str(os.getpid()), str(self.folder), str(lock), real]
         # Not in this process's own environment: Airflow reads its settings there at any time.
         withheld = [f"--unset={name}" for name in os.environ if _WITHHELD.match(name)]
+        added = [f"{name}={value}" for name, value in self.env.items()]
         cookie = f"{_COOKIE}={self.folder}"
         start = shlex.join(
-            ["env", *withheld, cookie, sys.executable, "-IS", supervise.__file__, *given]
+            ["env", *withheld, *added, cookie, sys.executable, "-IS", supervise.__file__, *given]
         )
         self.folder.mkdir(parents=True)
         script = self.folder / Path(program).name

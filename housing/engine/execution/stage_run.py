@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ from housing.engine.execution.pulling import Pulling, run_key
 from housing.engine.execution.remote_errors import remote_of
 from housing.engine.execution.sharing import Sharing
 from housing.engine.execution.stage_process import Command
-from housing.engine.execution.stage_result import Change, StageResult, StageState
+from housing.engine.execution.stage_result import Change, DepResult, StageResult, StageState
 from housing.engine.execution.transfers import Transfers
 from housing.engine.stage_notes import last_duration, note_duration
 
@@ -82,16 +83,21 @@ class StageRun:
         stage: The stage's name.
         force: Run the command whatever changed.
         sharing: What it takes from DVC's remote, and gives to it.
+        env: Variables that the command gets in addition.
         patience: Seconds from now to wait for others: for the stage, for DVC's lock and rwlock.
+
+    Attributes:
+        deps: Every dep with its hash, once the run is over.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is set by its name
         self,
         root: Path,
         stage: str,
         *,
         force: bool = False,
         sharing: Sharing = Sharing(),  # noqa: B008 - frozen
+        env: Mapping[str, str] | None = None,
         patience: float = lockfile.PATIENCE,
     ) -> None:
         self._root = root.resolve()
@@ -99,7 +105,7 @@ class StageRun:
         self._force = force
         self._sharing = sharing
         self._deadline = time.monotonic() + patience
-        self._command = Command.of(self._root, stage)
+        self._command = Command.of(self._root, stage, env or {})
         self._data_sources: tuple[str, ...] = ()
         self._stopped = False
         self._record: StageResult | None = None
@@ -107,6 +113,7 @@ class StageRun:
         self._pulling: Pulling | None = None
         self._saved: list[Any] = []
         self._run_key: str | None = None
+        self.deps: tuple[DepResult, ...] = ()
 
     def reproduce(self) -> StageResult:
         """See ``reproduce`` of this module."""
@@ -285,6 +292,7 @@ class StageRun:
         if why:
             fetched = not stage.cmd  # an import: DVC itself did what there is to do
             state = "ran" if self._command.began or fetched else "restored"
+        self.deps = reasons.deps(stage)
         saved = 0.0 if state == "ran" else last_duration(self._root, self._name) or 0.0
         return StageResult(
             stage=self._name,
