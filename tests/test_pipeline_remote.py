@@ -201,7 +201,7 @@ def test_a_remote_that_is_away_for_a_while_is_waited_for(
 @pytest.mark.parametrize(
     ("error", "kind", "said"),
     [
-        (PermissionError("Access Denied"), RemoteError, "modify --local here user NAME"),
+        (PermissionError("Access Denied"), RemoteError, "modify --global here user NAME"),
         (OSError("Unable to locate credentials"), RemoteError, "lets .* in by no credentials"),
     ],
 )

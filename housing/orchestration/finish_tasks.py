@@ -15,10 +15,11 @@ from airflow.sdk.exceptions import AirflowFailException
 from housing.engine.airflow.error_handling import ERROR_KEY
 from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.run_options import RunOptions
+from housing.engine.airflow.sweep import sweep
+from housing.engine.airflow.workspace import places_of
 from housing.engine.files import write_whole
 from housing.orchestration import alerts, xcom_keys
 from housing.orchestration.house_workspace import workspace_of
-from housing.orchestration.sweep import sweep
 from housing.settings import RUNS
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class SummaryOperator(SummarizingOperator):
             self.log.info("%s", line)
         run = (summary.dag_id, summary.run_id)
         workspace_of(self.root, run, summary.overrides).remove()
-        for place in sweep(Path(self.root), context["ti"]):
+        for place in sweep(places_of(Path(self.root)), context["ti"]):
             self.log.info("removed the workspace %s of a run that is over", place)
         if summary.failures:
             raise AirflowFailException(f"failed: {', '.join(summary.failures)}")

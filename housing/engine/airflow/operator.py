@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +19,8 @@ from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.links import Linked, TaskLink, stage_address
 from housing.engine.airflow.run_options import RunOptions
-from housing.engine.airflow.workspace import ApplyOverrides, Workspace
+from housing.engine.airflow.sweep import sweep
+from housing.engine.airflow.workspace import ApplyOverrides, Workspace, WorkspaceKind
 from housing.engine.execution.sharing import Sharing
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ class DvcStageOperator(Linked, BaseOperator):
             of one that runs come from DVC's default remote where the workspace lacks them, and so
             does the result of an earlier run with the same deps.
         push: What the stage made goes to that remote before the task ends.
+        workspace: ``shared``, all workers use the folder ``root``; or ``isolated``, each worker
+            makes a copy for the run, and what the stages make travels by DVC's remote (with
+            ``pull`` and ``push``) and by the XComs of their tasks.
         apply_overrides: Checks and replaces the parameters of a run with overrides, in place of
             what ``dvc exp run --set-param`` does.
         env: Variables that the stage's command gets in addition; see `StageSettings`.
@@ -72,6 +77,7 @@ class DvcStageOperator(Linked, BaseOperator):
         on_unchanged: Literal["skip", "succeed"] = "skip",
         pull: bool = False,
         push: bool = False,
+        workspace: WorkspaceKind = "shared",
         apply_overrides: ApplyOverrides | None = None,
         env: Mapping[str, str] | None = None,
         extra_links: Collection[str] = (),
@@ -83,7 +89,8 @@ class DvcStageOperator(Linked, BaseOperator):
         self.root = root
         self.file = file
         self.on_unchanged = on_unchanged
-        self.sharing = Sharing(pull=pull, push=push)
+        isolated = workspace == "isolated"
+        self.sharing = Sharing(pull=pull or isolated, push=push or isolated, isolated=isolated)
         self.env = dict(env or {})
         self._apply = apply_overrides
         self.operator_extra_links = tuple(map(TaskLink, (STAGE_LINK, *extra_links)))
@@ -133,15 +140,18 @@ class DvcStageOperator(Linked, BaseOperator):
         if options.overrides:
             self.outlets = []  # what this run makes is not the data that others wait for
         force = options.forces(self.stage, upstream)
-        run = (ti.dag_id, ti.run_id)
-        with Workspace.of(root, run, options.overrides, self._apply).entered() as workspace:
+        with self._workspace(ti, options).entered() as workspace:
             if options.overrides and self.stage not in graph.load(workspace).names:
                 raise skipped(f"left out: the overrides leave no stage {self.stage}")
-            peers.compare(ti, workspace, self.stage, upstream.get(self.stage, ()))
+            sharing = self.sharing
+            if sharing.isolated:
+                sharing = replace(sharing, entries=peers.entries(ti, root, self.stage))
+            else:
+                peers.compare(ti, workspace, self.stage, upstream.get(self.stage, ()))
             shown = f"--force {self.stage}" if force else self.stage
             self.log.info("dvc repro --single-item %s", shown)
             self._running = StageRun(
-                workspace, self.stage, force=force, sharing=self.sharing, env=self.env
+                workspace, self.stage, force=force, sharing=sharing, env=self.env
             )
             if self._killed:  # before there was a run to kill
                 self._running.kill()
@@ -150,6 +160,18 @@ class DvcStageOperator(Linked, BaseOperator):
             address = stage_address(Path(self.root), self.file)
             self.show({STAGE_LINK: address, **last_links(workspace, self.stage)})
             return record
+
+    def _workspace(self, ti: Any, options: RunOptions) -> Workspace:  # noqa: ANN401  # Airflow's
+        root, run = Path(self.root), (ti.dag_id, ti.run_id)
+        if not self.sharing.isolated:
+            return Workspace.of(root, run, options.overrides, self._apply)
+        revision = peers.revision(ti)
+        own = Workspace.of(
+            root, run, options.overrides, self._apply, isolated=True, revision=revision
+        )
+        if not own.root.exists():
+            sweep(own.places, ti)  # no later task of a run that is over comes to this host
+        return own
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
         """What Airflow's provider for OpenLineage tells when the task starts: what it will read."""

@@ -1,4 +1,4 @@
-"""Whether the task of an upstream stage, on another worker, worked in this same workspace."""
+"""What the tasks of upstream stages left on other workers, in this same workspace or not."""
 
 from __future__ import annotations
 
@@ -7,9 +7,44 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from housing.engine import graph
 from housing.engine.airflow.compat import conf
 from housing.engine.airflow.task_ids import task_id_of
 from housing.engine.errors import EngineError
+
+
+def revision(ti: Any) -> str:  # noqa: ANN401  # Airflow's
+    """The revision of the DAG bundle to which Airflow pinned the run, or "" where it has none.
+
+    Args:
+        ti: The task instance.
+    """
+    bundle = getattr(ti, "bundle_instance", None)
+    return str(getattr(bundle, "version", None) or "")
+
+
+def entries(ti: Any, root: Path, stage: str) -> dict[tuple[str, str], str]:  # noqa: ANN401  # Airflow's
+    """The entries of ``dvc.lock`` that upstream tasks made, on whatever worker.
+
+    Args:
+        ti: The task instance, whose run's XComs are read.
+        root: DVC's root folder.
+        stage: The stage that is about to run.
+
+    Returns:
+        YAML of the entries, by their place in the repository. A stage that the run leaves out has
+        none: what the repository's own ``dvc.lock`` says of it counts.
+    """
+    from housing.engine.execution.lock_entries import place_of
+
+    nodes = graph.load(root)
+    prefix = ti.task_id.removesuffix(task_id_of(stage))  # of the group, where it has one
+    found = {}
+    for name in nodes[stage].upstream:
+        record = ti.xcom_pull(task_ids=prefix + task_id_of(name)) or {}
+        if record.get("entry"):
+            found[place_of(nodes[name])] = record["entry"]
+    return found
 
 
 def compare(ti: Any, root: Path, stage: str, upstream: Iterable[str]) -> None:  # noqa: ANN401  # Airflow's

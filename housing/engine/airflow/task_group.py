@@ -11,11 +11,12 @@ from airflow.sdk import DAG, TaskGroup
 from airflow.sdk.definitions.param import ParamsDict
 
 from housing.engine import graph
-from housing.engine.airflow import stage_settings
+from housing.engine.airflow import isolation, stage_settings
 from housing.engine.airflow.assets import asset_of
 from housing.engine.airflow.operator import DvcStageOperator
 from housing.engine.airflow.run_options import form
 from housing.engine.airflow.task_ids import group_id_of, task_id_of
+from housing.engine.airflow.workspace import WorkspaceKind
 from housing.engine.graph import Graph, StageNode
 from housing.engine.graph.selection import chosen
 
@@ -39,6 +40,8 @@ class DvcTaskGroup(TaskGroup):
         pull: Deps that the workspace lacks come from DVC's remote, see `DvcStageOperator`: for a
             fresh clone, whose unchanged stages then download nothing.
         push: What each stage made goes there, see the same.
+        workspace: ``shared``, all workers use the folder ``root``; or ``isolated``, each worker has
+            a copy of it for each run, see the same.
         operator_args: Arguments of every `DvcStageOperator`, such as ``retries`` or ``pool``; what
             one stage needs stands in its ``meta.airflow`` and wins.
         **kwargs: What Airflow's ``TaskGroup`` takes.
@@ -48,7 +51,8 @@ class DvcTaskGroup(TaskGroup):
         stages: The tasks, by the names of their stages.
 
     Raises:
-        GraphError: ``dvc.yaml``, a file it is made from, or a ``meta.airflow`` is wrong.
+        GraphError: ``dvc.yaml``, a file it is made from, or a ``meta.airflow`` is wrong; or the
+            stages cannot work in isolated workspaces.
         OptionsError: ``select`` or ``exclude`` names no stage.
     """
 
@@ -63,6 +67,7 @@ class DvcTaskGroup(TaskGroup):
         prefix_group_id: bool = False,
         pull: bool = False,
         push: bool = False,
+        workspace: WorkspaceKind = "shared",
         operator_args: Mapping[str, Any] | None = None,
         **kwargs: Any,  # noqa: ANN401  # TaskGroup's own arguments
     ) -> None:
@@ -77,7 +82,7 @@ class DvcTaskGroup(TaskGroup):
             f"{group_id}." if prefix_group_id else "",
         ).render(
             chosen(self.graph.upstream, select, exclude),
-            {"pull": pull, "push": push, **(operator_args or {})},
+            {"pull": pull, "push": push, "workspace": workspace, **(operator_args or {})},
         )
         _complete(self.dag, self.graph)
 
@@ -93,6 +98,7 @@ class DvcDag(DAG):
         exclude: See there.
         pull: See there.
         push: See there.
+        workspace: See there.
         operator_args: See there.
         **kwargs: What Airflow's ``DAG`` takes.
 
@@ -115,6 +121,7 @@ class DvcDag(DAG):
         exclude: Collection[str] = (),
         pull: bool = False,
         push: bool = False,
+        workspace: WorkspaceKind = "shared",
         operator_args: Mapping[str, Any] | None = None,
         **kwargs: Any,  # noqa: ANN401  # DAG's own arguments
     ) -> None:
@@ -122,7 +129,7 @@ class DvcDag(DAG):
         self.graph = graph.load(Path(root))
         self.stages = _Rendering(self.graph, Path(root), name, self.task_group, "").render(
             chosen(self.graph.upstream, select, exclude),
-            {"pull": pull, "push": push, **(operator_args or {})},
+            {"pull": pull, "push": push, "workspace": workspace, **(operator_args or {})},
         )
         _complete(self, self.graph)
 
@@ -142,6 +149,8 @@ class _Rendering:
         self, taken: Collection[str], common: Mapping[str, Any]
     ) -> dict[str, DvcStageOperator]:
         own = stage_settings.operator_args(self._graph.stages, common)
+        if common.get("workspace") == "isolated":
+            isolation.require([self._graph[name] for name in taken], self._root)
         tasks: dict[str, DvcStageOperator] = {}
         for node in self._graph.stages:
             if node.name not in taken:

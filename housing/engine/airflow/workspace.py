@@ -1,4 +1,4 @@
-"""Where the stages of a run work: the project itself, or a copy with overridden parameters."""
+"""Where the stages of a run work: the project itself, or a copy that belongs to the run."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from housing.engine import graph
+from housing.engine.airflow import isolation
 from housing.engine.airflow.task_ids import folder_of
 from housing.engine.errors import OptionsError
 
 ApplyOverrides = Callable[[Path, Sequence[str]], None]
 """Replaces parameters in the params files below a folder, or raises an error that says why not."""
 
+WorkspaceKind = Literal["shared", "isolated"]
+"""``shared``: all workers share the project's folder. ``isolated``: each makes a copy for a run."""
+
 FOLDER = Path(".housing/workspaces")
 """Folder, below the project, of one place for each run with overrides.
 
-A place holds ``copy``, in which the stages work; ``locks``, the ``dvc.lock`` files of a copy that
+Isolated workspaces have their places in `housing.engine.airflow.isolation.host_folder`. A place
+holds ``copy``, in which the stages work; ``locks``, the ``dvc.lock`` files of a copy that
 was removed; ``inside``, which tasks hold while they work in the copy; and ``run.json``.
 """
 COPY, LOCKS, PARTIAL, INSIDE, NOTE = "copy", "locks", "partial", "inside", "run.json"
@@ -42,45 +47,67 @@ class Workspace:
     as Airflow knows the run: a task that somebody clears later makes the copy anew, and finds in it
     what the run had made and not what the project has.
 
+    An isolated run works in a copy on each of its workers, made of the whole project, which is the
+    folder of an Airflow DAG bundle. What the others made comes by ``dvc.lock`` entries and DVC's
+    remote, so nothing of such a copy is kept.
+
     Attributes:
         project: The project's folder.
         run: The DAG and its run, by Airflow's ids.
         overrides: ``[file:]key=value`` pairs that replace parameters, or none.
         apply: Replaces them; by default as ``dvc exp run --set-param`` does.
+        isolated: Each worker of the run has a workspace of its own.
+        revision: Git's revision of an isolated project, whose folder does not know it.
     """
 
     project: Path
     run: tuple[str, str]
     overrides: tuple[str, ...]
     apply: ApplyOverrides = field(compare=False)
+    isolated: bool = False
+    revision: str = ""
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913 - the attributes
         cls,
         project: Path,
         run: tuple[str, str],
         overrides: Sequence[str],
         apply: ApplyOverrides | None = None,
+        *,
+        isolated: bool = False,
+        revision: str = "",
     ) -> Self:
         """The workspace of a run; the arguments are the attributes."""
-        return cls(project.resolve(), run, tuple(overrides), apply or _as_dvc)
+        return cls(project.resolve(), run, tuple(overrides), apply or _as_dvc, isolated, revision)
+
+    @property
+    def places(self) -> Path:
+        """The folder of the places of all runs."""
+        return places_of(self.project, isolated=self.isolated)
 
     @property
     def place(self) -> Path:
-        """The folder of the run, where it has overrides."""
-        return self.project / FOLDER / folder_of("/".join(self.run))
+        """The folder of the run, where it works in a copy."""
+        return self.places / folder_of("/".join(self.run))
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the run works in a copy."""
+        return self.isolated or bool(self.overrides)
 
     @property
     def root(self) -> Path:
         """The folder in which DVC works."""
-        return self.place / COPY if self.overrides else self.project
+        return self.place / COPY if self.is_copy else self.project
 
     @contextmanager
     def entered(self) -> Iterator[Path]:
         """Makes the workspace where it is missing, and tells the stages of it by the environment.
 
         In a copy, ``HOUSING_ROOT`` is the copy, ``HOUSING_PROJECT`` is the project that it was
-        made of, and ``HOUSING_OVERRIDES`` holds the overrides as JSON.
+        made of, and ``HOUSING_OVERRIDES`` holds the overrides as JSON; in an isolated one,
+        ``HOUSING_GIT_REVISION`` is git's revision.
 
         Yields:
             The folder in which DVC works.
@@ -88,28 +115,29 @@ class Workspace:
         Raises:
             OptionsError: An override names no parameter or adds a stage, or its value does not fit.
         """
-        if not self.overrides:
+        if not self.is_copy:
             yield self.root
             return
         inside = {
             "HOUSING_ROOT": str(self.root),
             "HOUSING_PROJECT": str(self.project),
             "HOUSING_OVERRIDES": json.dumps(self.overrides),
+            **({"HOUSING_GIT_REVISION": self.revision} if self.revision else {}),
         }
         with self._made(), _environment(inside):
             yield self.root
 
     def remove(self) -> None:
         """Removes the copy, where there is one that nobody works in; the project itself stays."""
-        if self.overrides and self.place.exists():
-            with changing(self.project):
+        if self.is_copy and self.place.exists():
+            with changing(self.places):
                 remove_copy(self.place)
 
     @contextmanager
     def _made(self) -> Iterator[None]:
         """Makes the copy where it is missing, and keeps everybody from removing it meanwhile."""
         with ExitStack() as stack:
-            with changing(self.project):
+            with changing(self.places):
                 self.place.mkdir(exist_ok=True)
                 inside = stack.enter_context((self.place / INSIDE).open("w"))
                 fcntl.flock(inside, fcntl.LOCK_SH)
@@ -120,28 +148,43 @@ class Workspace:
     def _make(self) -> None:
         partial = self.place / PARTIAL
         shutil.rmtree(partial, ignore_errors=True)
-        locks = _copy(self.project, partial)
-        self.apply(partial, self.overrides)
+        locks = set() if self.isolated else _copy(self.project, partial)
+        if self.isolated:
+            isolation.copy(self.project, partial, self.place)
+        if self.overrides:
+            self.apply(partial, self.overrides)
         note = {"dag_id": self.run[0], "run_id": self.run[1], "locks": sorted(locks)}
         (self.place / NOTE).write_text(json.dumps(note), encoding="utf-8")
         if (self.place / LOCKS).exists():
             shutil.copytree(self.place / LOCKS, partial, dirs_exist_ok=True)
-        _share_cache(self.project, partial)
-        _require_tasks(self.project, partial)
-        # A stage that runs alone reads what the stages before it wrote.
-        _dvc(partial, "checkout", "--quiet", "--allow-missing")
+        if self.overrides:
+            _require_tasks(self.project, partial)
+        if not self.isolated:
+            _share_cache(self.project, partial)
+            # A stage that runs alone reads what the stages before it wrote.
+            _dvc(partial, "checkout", "--quiet", "--allow-missing")
         partial.rename(self.root)
 
 
-@contextmanager
-def changing(project: Path) -> Iterator[None]:
-    """Keeps everybody else from making and removing workspaces; independent stages start at once.
+def places_of(project: Path, *, isolated: bool = False) -> Path:
+    """The folder of the places of all runs.
 
     Args:
         project: The project's folder.
+        isolated: Of runs with isolated workspaces, which are the host's and not the project's.
     """
-    (project / FOLDER).mkdir(parents=True, exist_ok=True)
-    with (project / FOLDER).with_suffix(".lock").open("w") as lock:
+    return isolation.host_folder() / "runs" if isolated else project / FOLDER
+
+
+@contextmanager
+def changing(places: Path) -> Iterator[None]:
+    """Keeps everybody else from making and removing workspaces; independent stages start at once.
+
+    Args:
+        places: The folder of the places of all runs.
+    """
+    places.mkdir(parents=True, exist_ok=True)
+    with places.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -160,13 +203,16 @@ def remove_copy(place: Path) -> bool:
             fcntl.flock(inside, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        for lock in noted(place).get("locks", []):
+        locks = noted(place).get("locks", [])
+        for lock in locks:
             made, kept = place / COPY / lock, place / LOCKS / lock
             if made.exists():
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(made, kept)
-        for folder in (COPY, PARTIAL):
+        for folder in (COPY, PARTIAL, isolation.SITE):
             shutil.rmtree(place / folder, ignore_errors=True)
+        if not locks:
+            shutil.rmtree(place)
         return True
 
 

@@ -134,7 +134,10 @@ def open_repo(root: Path, give_up: Callable[[], None], token: str = "") -> Itera
         give_up: See ``Patience``.
         token: Name of this run in DVC's rwlock, if it gets entries there.
     """
-    with Repo(str(root), _wait_for_lock=True) as repo:
+    # The folder of a DAG bundle has no git.
+    git = any((folder / ".git").exists() for folder in (root, *root.parents))
+    config = None if git else {"core": {"no_scm": True}}
+    with Repo(str(root), _wait_for_lock=True, config=config) as repo:
         lockfile = repo.lock.lockfile
         patience = Patience(lockfile, give_up, OwnEntries(root, token))
         if repo.config["core"].get("hardlink_lock"):

@@ -99,7 +99,7 @@ def told_apart(error: BaseException, repo: Repo, stage: str) -> EngineError:
         key = "access_key_id KEY" if remote.scheme == "s3" else "user NAME"
         return RemoteError(
             f"stage {stage}: {what} lets {host()} in by no credentials that it has: {said}",
-            f"on {host()}: {by}dvc remote modify --local {remote.name} {key}",
+            f"on {host()}: {by}dvc remote modify --global {remote.name} {key}",
             refused=True,
         )
     return RemoteError(f"stage {stage}: {what} gives {host()} no answer: {said}", "dvc remote list")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +16,10 @@ class Sharing:
         push: What the stage made goes to the remote before its task ends.
         isolated: The workspace belongs to one run on one worker. What ``dvc.lock`` says of the
             stages upstream, which other workers ran, counts more than the files that lie there.
+        entries: What they left for ``dvc.lock``, see `housing.engine.execution.lock_entries.merge`.
     """
 
     pull: bool = False
     push: bool = False
     isolated: bool = False
+    entries: Mapping[tuple[str, str], str] = field(default_factory=dict)

@@ -90,6 +90,7 @@ class StageResult:
         host: The machine, or the container, whose workspace it describes.
         fetched: Bytes that came from DVC's remote for it.
         pushed: Bytes that went there.
+        entry: The stage's entry of ``dvc.lock`` as YAML, where other workers need it.
     """
 
     stage: str
@@ -102,6 +103,7 @@ class StageResult:
     host: str = ""
     fetched: int = 0
     pushed: int = 0
+    entry: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it."""

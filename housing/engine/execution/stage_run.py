@@ -26,6 +26,7 @@ from housing.engine.execution import (
     dvc_errors,
     inputs,
     leftovers,
+    lock_entries,
     lockfile,
     locks,
     proof,
@@ -131,6 +132,9 @@ class StageRun:
             places += [runs.parent, Path(repo.tmp_dir), Path(repo.site_cache_dir)]
             self._command.heal(runs, outs)
             self._share(repo)
+            if self._sharing.entries:
+                with locks.locked(repo, self._name):
+                    lock_entries.merge(self._root, self._sharing.entries)
             require_readable(repo, self._name, node.deps)
             if proof.wanted():
                 proof.prove_restores(repo)
@@ -303,4 +307,5 @@ class StageRun:
             saved_seconds=saved,
             outs=reasons.outs(stage, before),
             host=socket.gethostname(),
+            entry=lock_entries.entry_of(stage) if self._sharing.isolated else "",
         )

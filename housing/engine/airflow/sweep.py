@@ -1,4 +1,4 @@
-"""Removes what runs with overrides left behind, where it is provably nobody's."""
+"""Removes the copies that runs left behind, where they are provably nobody's."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from housing.engine.airflow.workspace import COPY, FOLDER, PARTIAL, changing, noted, remove_copy
+from housing.engine.airflow.workspace import COPY, PARTIAL, changing, noted, remove_copy
 
 if TYPE_CHECKING:
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
 
-def sweep(project: Path, ti: RuntimeTaskInstanceProtocol) -> list[str]:
+def sweep(places: Path, ti: RuntimeTaskInstanceProtocol) -> list[str]:
     """Removes the copies of runs that are over, and everything of runs that Airflow forgot.
 
     A task that was cleared in a finished run makes the run's copy anew, and no summary comes after
@@ -20,17 +20,17 @@ def sweep(project: Path, ti: RuntimeTaskInstanceProtocol) -> list[str]:
     alone, whatever Airflow says; and one that is needed again is made again.
 
     Args:
-        project: The project's folder.
+        places: The folder of the places of all runs, see `workspace.places_of`.
         ti: A running task, which can ask Airflow.
 
     Returns:
         Names of the folders from which something was removed.
     """
-    if not (project / FOLDER).is_dir():
+    if not places.is_dir():
         return []
     swept = []
-    with changing(project):
-        for place in sorted((project / FOLDER).iterdir()):
+    with changing(places):
+        for place in sorted(places.iterdir()):
             run = noted(place)
             known = bool(run) and _count(ti, run) > 0
             has_copy = (place / COPY).exists() or (place / PARTIAL).exists()
@@ -39,7 +39,7 @@ def sweep(project: Path, ti: RuntimeTaskInstanceProtocol) -> list[str]:
             if remove_copy(place):
                 swept.append(place.name)
                 if not known:
-                    shutil.rmtree(place)
+                    shutil.rmtree(place, ignore_errors=True)
     return swept
 
 

@@ -1,0 +1,100 @@
+"""Entries of ``dvc.lock`` on their way between workers, as text in DVC's own form."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dvc.stage.serialize import to_single_stage_lockfile
+from dvc.utils import serialize
+
+from housing.engine.errors import EngineError
+from housing.engine.execution import recovery
+from housing.engine.graph import StageNode
+
+_log = logging.getLogger("housing.engine.execution")
+
+_yaml: Any = serialize  # it has no types
+_SCHEMA = {"schema": "2.0"}
+
+
+def entry_of(stage: Any) -> str:  # noqa: ANN401 - DVC publishes no types
+    """The entry of a stage as it was just saved, or found unchanged.
+
+    Args:
+        stage: DVC's stage.
+
+    Returns:
+        The entry as YAML, some 300 bytes a stage.
+    """
+    text: str = _yaml.dumps_yaml(to_single_stage_lockfile(stage))
+    return text
+
+
+def place_of(stage: StageNode) -> tuple[str, str]:
+    """Where the entry of a stage stands.
+
+    Args:
+        stage: The stage.
+
+    Returns:
+        The ``dvc.lock``, relative to the root, and the key in it.
+    """
+    return str(Path(stage.file).with_name("dvc.lock")), stage.name.removeprefix(f"{stage.file}:")
+
+
+def merge(root: Path, entries: Mapping[tuple[str, str], str]) -> list[str]:
+    """Writes entries into the ``dvc.lock`` files, whole or not at all.
+
+    Args:
+        root: DVC's root folder, whose lock the caller holds.
+        entries: YAML of the entries, by their place (`place_of`).
+
+    Returns:
+        The keys of the entries that were not as they are now.
+
+    Raises:
+        EngineError: An entry is none.
+    """
+    changed = []
+    by_file: dict[str, dict[str, Any]] = {}
+    for (file, key), text in entries.items():
+        content = _yaml.loads_yaml(text)
+        if not isinstance(content, dict) or "cmd" not in content:
+            raise EngineError(f"what another task sent is no entry of {key} in {file}: {text!r}")
+        by_file.setdefault(file, {})[key] = content
+    for file, new in by_file.items():
+        path = root / file
+        known = read(path)
+        keys = [key for key, content in new.items() if known.get(key) != content]
+        if keys:
+            with recovery.journal(root, path):
+                write(path, known | {key: new[key] for key in keys})
+            _log.info("%s: took %s from other tasks of the run", file, ", ".join(keys))
+        changed += keys
+    return changed
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The entries of a ``dvc.lock`` as they stand, or none where there is no such file.
+
+    Args:
+        path: The file.
+    """
+    if not path.exists():
+        return {}
+    content: dict[str, Any] = _yaml.parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    return dict(content.get("stages") or {})
+
+
+def write(path: Path, entries: Mapping[str, Any]) -> None:
+    """Writes a ``dvc.lock`` in DVC's own form.
+
+    Args:
+        path: The file.
+        entries: All its entries.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _yaml.dump_yaml(str(path), {**_SCHEMA, "stages": dict(entries)})
