@@ -3,12 +3,14 @@
 HousingError
 ├── ConfigError              params.yaml, or the environment, is wrong
 ├── DataError                a delivery, or a table made from it, is wrong: no retry helps
-│   └── FileChangedError     a file changed while it was read: a retry helps
-├── ModelError               a candidate cannot be trained, loaded or used
+│   ├── FileChangedError     a file changed while it was read: a retry helps
+│   └── MissingColumnsError  a file lacks columns
+├── ModelError               a candidate cannot be trained, loaded or used: no retry helps
+├── ModelStoppedError        a logged model was killed, or too slow: a retry helps
 ├── TrackingError            MLflow's side
 │   ├── TrackingUnavailableError  MLflow did not answer: a retry helps
 │   ├── RunNotFoundError     MLflow does not know the run of this result
-│   ├── EvidenceError        dvc.lock, the workspace and MLflow do not agree
+│   ├── EvidenceError        dvc.lock, the workspace and MLflow do not agree: no retry helps
 │   └── RegistryError        the registry cannot do what was asked
 │       └── AliasMovedError  somebody else moved the alias just now: a retry helps
 └── NotificationError        a message reached nobody over this channel
@@ -45,8 +47,18 @@ class FileChangedError(DataError):
     permanent = False
 
 
+class MissingColumnsError(DataError):
+    """A file lacks columns of the table, or of the model that shall price it."""
+
+
 class ModelError(HousingError):
-    """A candidate cannot be trained, loaded or used."""
+    """A candidate cannot be trained, loaded or used: no retry helps."""
+
+    permanent = True
+
+
+class ModelStoppedError(HousingError):
+    """The process of a logged model was killed, or gave no answer in time: a retry helps."""
 
 
 class TrackingError(HousingError):
@@ -72,7 +84,9 @@ class RunNotFoundError(TrackingError):
 
 
 class EvidenceError(TrackingError):
-    """``dvc.lock``, the workspace and MLflow do not agree."""
+    """``dvc.lock``, the workspace and MLflow do not agree: no retry helps."""
+
+    permanent = True
 
 
 class RegistryError(TrackingError):

@@ -12,15 +12,16 @@ from housing.domain.config import Params, load_params
 from housing.engine.errors import ExplainedError
 from housing.engine.root import dvc_root
 from housing.engine.stage_notes import note_duration
-from housing.errors import ConfigError, DataError, FileChangedError, ModelError
+from housing.errors import ConfigError
 
 
 def run(body: Callable[[Params], None]) -> None:
     """Runs the body of a stage's script in DVC's working directory.
 
-    A known error ends the process with its message, without a traceback: with exit code 65 where
-    data or a model is wrong and 78 where the configuration is (``EX_DATAERR`` and ``EX_CONFIG`` of
-    sysexits.h, which Airflow does not try again), else with 1. Any other error keeps its traceback.
+    A known error ends the process with its message, without a traceback: with exit code 78 where
+    the configuration is wrong and 65 where any other fault is permanent (``EX_CONFIG`` and
+    ``EX_DATAERR`` of sysexits.h, which Airflow does not try again), else with 1. Any other error
+    keeps its traceback.
     How long the stage took is noted beside DVC's own temporary files, never in an output: outputs
     stay pure functions of deps and params.
 
@@ -41,8 +42,7 @@ def run(body: Callable[[Params], None]) -> None:
 def _exit_code(error: ExplainedError) -> int:
     if isinstance(error, ConfigError):
         return os.EX_CONFIG
-    wrong = isinstance(error, DataError | ModelError)
-    return os.EX_DATAERR if wrong and not isinstance(error, FileChangedError) else 1
+    return os.EX_DATAERR if error.permanent else 1
 
 
 def say(*lines: str) -> None:

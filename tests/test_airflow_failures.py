@@ -13,7 +13,10 @@ from housing.engine.errors import ExplainedError, GraphError, StageBusyError, St
 from housing.errors import (
     ConfigError,
     DataError,
+    EvidenceError,
     FileChangedError,
+    ModelError,
+    ModelStoppedError,
     TrackingUnavailableError,
 )
 
@@ -41,6 +44,8 @@ def ends(error: Exception) -> tuple[type[BaseException], dict[str, Any]]:
         ConfigError("a key is missing"),
         GraphError("no such stage"),
         DataError("no column MedInc"),
+        ModelError("another number of features"),
+        EvidenceError("a file of the model was changed"),
         StageFailedError("ingest_data ended with exit code 65", exit_code=65),
         StageFailedError("train_model ended with exit code 78", exit_code=78),
     ],
@@ -53,6 +58,7 @@ def test_what_a_retry_would_find_again_is_not_tried_again(error: ExplainedError)
     "error",
     [
         FileChangedError("june.csv changed while it was read"),
+        ModelStoppedError("no answer within 600 s"),
         StageFailedError("train_model ended with exit code 1", exit_code=1),
         StageFailedError("train_model ended by SIGKILL", exit_code=137),
         StageBusyError("somebody holds the lock"),

@@ -22,7 +22,7 @@ from mlflow.pyfunc.model import PythonModelContext
 
 from housing.domain.config import Params, parse_params
 from housing.domain.scoring import ServedModel, priced
-from housing.errors import EvidenceError, ModelError
+from housing.errors import EvidenceError, ModelError, ModelStoppedError
 from housing.mlops.tracking.bundle import CODE, read_columns, write_bundle
 from housing.mlops.tracking.digest import MANIFEST, compare, require, seal
 from housing.mlops.tracking.pyfunc_model import HousePrices
@@ -281,10 +281,17 @@ def test_a_model_that_dies_leaves_its_last_words(bundle: Path, tmp_path: Path) -
         opened.price(rows())
 
 
+def test_a_model_that_is_killed_is_not_the_models_fault(bundle: Path) -> None:
+    with Worker(bundle) as opened:
+        opened._process.kill()
+        with pytest.raises(ModelStoppedError, match="killed by signal 9"):
+            opened.price(rows())
+
+
 def test_a_model_that_gives_no_answer_is_given_up(bundle: Path) -> None:
     with (
         Worker(bundle, patience=0.05) as opened,
-        pytest.raises(ModelError, match=r"no answer within 0\.05 s"),
+        pytest.raises(ModelStoppedError, match=r"no answer within 0\.05 s"),
     ):
         opened.price(rows())
 

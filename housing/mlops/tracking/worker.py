@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self, cast
 
-from housing.errors import ModelError
+from housing.errors import ModelError, ModelStoppedError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,6 +27,8 @@ NEEDED = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH"})
 NEEDED_PREFIXES = ("PYTHON", "LC_", "OMP_", "POLARS_")
 OWN = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 _CHUNK = 1 << 16
+_GRACE = 5.0
+"""Seconds that a process has to end, once it has closed its pipes."""
 _LAST_CHUNKS = 4
 _ANSWER = {"prediction", "lower", "upper"}
 
@@ -86,8 +88,8 @@ class Worker:
             each row. A price is null where the model refuses the row.
 
         Raises:
-            ModelError: The model cannot be loaded, cannot predict these rows, or gives no answer
-                in time.
+            ModelError: The model cannot be loaded, or cannot predict these rows.
+            ModelStoppedError: It was killed, or gives no answer in time.
         """
         import pyarrow as pa
 
@@ -129,19 +131,32 @@ class Worker:
         while chunk := os.read(errors.fileno(), _CHUNK):
             self._said.append(chunk)
 
-    def _failure(self) -> ModelError:
-        self._process.kill()
-        code = self._process.wait()
+    def _failure(self) -> ModelError | ModelStoppedError:
+        code = self._end()
         self._listener.join()
         if self._timed_out:
             fact = f"the logged model gave no answer within {self._patience:g} s"
-            return ModelError(fact, "look at the machine's load, then run the task again")
+            return ModelStoppedError(fact, "look at the machine's load, then the same again")
+        if code < 0:
+            fact = f"the process of the logged model was killed by signal {-code}"
+            return ModelStoppedError(
+                fact, "look at the machine's memory (dmesg), then the same again"
+            )
         text = b"".join(self._said).decode(errors="replace").strip()
         last = (text.splitlines() or [f"no message, exit code {code}"])[-1]
         return ModelError(
             f"the logged model cannot predict: {last}",
             "compare the columns of data.columns with the model's signature in MLflow",
         )
+
+    def _end(self) -> int:
+        """The exit code of a process that closed its pipes; 1 where it did not end by itself."""
+        try:
+            return self._process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            return 1
 
 
 def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
