@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from housing.cli import app
 from housing.domain.scoring import Scores
-from housing.errors import ConfigError, RegistryError
+from housing.errors import ConfigError, DataError, RegistryError
 from housing.mlops import registry
 from housing.mlops.batch_scoring import INBOX, OUTBOX, outputs, predict, track, waiting
 from housing.mlops.registry import environment
@@ -142,6 +142,22 @@ def test_the_files_of_a_version_are_here_only_while_they_are_needed(
         assert (bundle / "artifacts/xgboost.ubj").read_bytes() == model.read_bytes()
         assert set(found.columns) == set(houses(1).columns)
     assert not bundle.exists()
+
+
+def test_a_model_of_another_table_is_said_to_be_one(workspace: Workspace) -> None:
+    columns = dict(workspace.params.data.columns)
+    columns["wage"] = columns.pop("income")
+    data = workspace.params.data.model_copy(update={"columns": columns})
+    params = workspace.params.model_copy(update={"data": data})
+    file = workspace.root / "wages.csv"
+    houses(10).rename({"income": "wage"}).write_csv(file)
+    with pytest.raises(DataError, match="of another table: it knows income") as told:
+        predict(workspace.settings, params, file, "1")
+    assert "registry.model in params.yaml" in told.value.hint
+    houses(10).write_csv(file)
+    assert predict(workspace.settings, params, file, "1").scored == 10  # the file fits the model
+    with pytest.raises(DataError, match="there is no file"):
+        predict(workspace.settings, params, file.with_name("nope.csv"), "1")
 
 
 def test_files_of_one_name_in_two_folders_are_two_files(workspace: Workspace) -> None:

@@ -88,6 +88,12 @@ def test_every_way_to_end_a_line_counts_alike(
         ("d.csv", b"PK\x03\x04\x14\x00", r"a spreadsheet \(.xlsx\), not CSV", "save it as CSV"),
         ("d.csv", b"PAR1\x15\x04", "it is Parquet, not CSV", "ends in .parquet"),
         ("d.parquet", b"a,b\n1,2\n", "it is text, not Parquet", "ends in .csv"),
+        (
+            "d.md",
+            b"# a,b\n",
+            "by its name it is neither CSV nor Parquet",
+            "ends in .csv or .parquet",
+        ),
         ("d.parquet", b"\x1f\x8b\x08\x00", "it is gzip, not Parquet", "gunzip"),
         ("d.csv", b"<!DOCTYPE html>\n", "a web page or XML", "login page"),
         ("d.csv", b"b'a,b\\n1,2\\n'", "begins with b', as Python prints bytes", "bytes themselves"),
@@ -113,6 +119,16 @@ def test_the_cause_is_named(
         read(written(tmp_path, content, name), CsvParams())
     assert re.search(hint, caught.value.hint)
     assert str(caught.value).replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "md"])
+def test_a_file_that_is_not_there_is_said_so(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(DataError, match=r"there is no file .*nope\.") as caught:
+        read(tmp_path / f"nope.{suffix}", CsvParams())
+    assert "look at the path" in caught.value.hint
+    (tmp_path / f"folder.{suffix}").mkdir()
+    with pytest.raises(DataError, match=r"folder\.\w+ is a folder"):
+        read(tmp_path / f"folder.{suffix}", CsvParams())
 
 
 def test_a_dialect_is_a_setting(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from housing.domain.data.landing import can_be_delivered
 from housing.domain.drift import drift
 from housing.domain.refusals import refused
 from housing.domain.scoring import Scores, digest, score
+from housing.errors import DataError, MissingColumnsError
+from housing.mlops.registry.common import another_table
 from housing.mlops.registry.download import holder, serving
 from housing.mlops.tracking.connection import connected
 from housing.mlops.tracking.tracked_run import experiment_id
@@ -101,7 +103,15 @@ def predict(
     """
     predictions, quarantine = outputs(settings, file, version)
     with serving(settings, params, version) as found:
-        scores = score(file, predictions, quarantine, found.model, watch, params.data.csv)
+        try:
+            scores = score(file, predictions, quarantine, found.model, watch, params.data.csv)
+        except MissingColumnsError as error:
+            foreign = [name for name in found.model.columns if name not in params.data.columns]
+            if not foreign:
+                raise
+            fact, hint = another_table(foreign)
+            model = f"version {version} of {params.registry.model}"
+            raise DataError(f"{model} cannot price {file}: {fact}", hint) from error
     with connected(settings) as client:
         track(client, settings, scores, drift(found.columns, scores.columns))
     return scores

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from housing.domain.columns import CsvParams
-from housing.errors import DataError
+from housing.errors import DataError, MissingColumnsError
 
 _HEAD_BYTES = 64 * 1024
 _SHOWN_COLUMNS, _SHOWN_SIGNS = 20, 200
@@ -56,6 +56,11 @@ def require_kind(path: Path, csv: CsvParams, name: str) -> None:
                 f"{name} cannot be read: it is {kind}, not {'CSV' if is_csv else 'Parquet'}", hint
             )
     if not is_csv:
+        if path.suffix.lower() != ".parquet":
+            raise DataError(
+                f"{name} cannot be read: by its name it is neither CSV nor Parquet",
+                "give it a name that ends in .csv or .parquet, as what it is",
+            )
         if head and not head.startswith(_PARQUET) and b"\0" not in head:
             raise DataError(
                 f"{name} cannot be read: it is text, not Parquet",
@@ -107,7 +112,8 @@ def require_columns(
         name: The file's name in messages.
 
     Raises:
-        DataError: A column is missing or there twice.
+        DataError: A column is there twice.
+        MissingColumnsError: A column is missing.
     """
     times = Counter(own.strip() for own in header)
     missing = [column for column in columns if column not in times]
@@ -119,7 +125,7 @@ def require_columns(
                 f"save it with {csv.separator!r}, or, where every CSV file is like it, set in "
                 f"params.yaml, below data: {dialect}",
             )
-        raise DataError(
+        raise MissingColumnsError(
             f"{name} has no column {', '.join(missing)}; its columns are {_listed(header)}",
             "mend the file's header, or data.columns in params.yaml",
         )
@@ -146,6 +152,12 @@ def _other_dialect(path: Path, columns: Sequence[str], csv: CsvParams) -> str:
 
 def unreadable(name: str, error: Exception) -> DataError:
     """What a reader said about a file, as an error that names the file."""
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"there is no file {name}", "look at the path: ls")
+    if isinstance(error, IsADirectoryError):
+        return DataError(f"{name} is a folder", "name one file in it")
+    if isinstance(error, PermissionError):
+        return DataError(f"{name} cannot be read: permission denied", f"chmod +r {name}")
     text = printable(str(error))
     if isinstance(error, UnicodeError):
         return DataError(f"{name} is not UTF-8 text: {text}", _as("cp1252"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from housing.domain import gate
@@ -114,7 +114,16 @@ def _needed(rival: Record) -> list[str]:
 def _require(columns: list[str], rows: pl.DataFrame) -> None:
     missing = [name for name in columns if name not in rows.columns]
     if missing:
-        raise RegistryError(
-            f"it is of another table: it knows {', '.join(missing)}, which data.columns does not",
-            "another name for this table's model, registry.model in params.yaml",
-        )
+        raise RegistryError(*another_table(missing))
+
+
+def another_table(columns: Iterable[str]) -> tuple[str, str]:
+    """What to say, and to advise, of a model that was made from another table than this one.
+
+    Args:
+        columns: What the model needs and ``data.columns`` does not name.
+    """
+    return (
+        f"it is of another table: it knows {', '.join(columns)}, which data.columns does not",
+        "another name for this table's model, registry.model in params.yaml",
+    )
