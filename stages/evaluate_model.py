@@ -13,6 +13,7 @@ from housing.domain.evaluation import Subject, evaluate, pick_candidate
 from housing.domain.features import Transform
 from housing.domain.model import Model
 from housing.domain.tables import SIDES, read_table
+from housing.engine.errors import typeable
 from housing.errors import ModelError
 from housing.stage import run, say
 
@@ -55,11 +56,24 @@ def main(params: Params) -> None:
         f"(${interval['low']:,.0f} to ${interval['high']:,.0f} at "
         f"{found.report['confidence']:.0%}), MAE ${metrics['mae']:,.0f}, "
         f"R2 {metrics['r2_score']:.3f}, MAPE {metrics['mape']:.1f} %",
+        *_leftovers(params),
     )
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _leftovers(params: Params) -> list[str]:
+    """What to say of models that are no candidate's any more: DVC hashes the folder as it is."""
+    known = {f"{name}.ubj" for name in params.candidates}
+    names = sorted(path.name for path in MODELS.iterdir() if path.name not in known)
+    if not names:
+        return []
+    return [
+        f"{MODELS} also holds {', '.join(names)}, of no candidate in params.yaml: not read, yet "
+        f"in the folder's hash; {typeable('housing repro')} removes what stages that are gone left"
+    ]
 
 
 def _training(candidate: str) -> dict[str, Any]:

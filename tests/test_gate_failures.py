@@ -464,7 +464,7 @@ def test_a_run_that_was_deleted_since_the_verdict_is_not_promoted(scene: Scene) 
     scene.client.delete_run(scene.second.run_id)
     with pytest.raises(
         RunNotFoundError,
-        match=r"was deleted(.|\n)*MLFLOW_TRACKING_URI=\S+ uv run mlflow runs restore",
+        match=r"was deleted(.|\n)*MLFLOW_TRACKING_URI=\S+ mlflow runs restore",
     ):
         scene.promote(scene.second)
     scene.client.restore_run(scene.second.run_id)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from housing.domain.gate import Check, Verdict
+from housing.engine.errors import ExplainedError, typeable
 from housing.messages import (
     LOG_LINES,
     Message,
@@ -140,3 +142,33 @@ def test_a_page_of_airflow_shows_names_and_reasons_as_they_are() -> None:
         r"# \[click\](javascript:alert(1)) !\[\](//a.example/p) |"
     )
     assert r"- made with overrides: train.x=\<b\>1\</b\>" in page
+
+
+@pytest.mark.parametrize(
+    ("hint", "typed"),
+    [
+        ("housing run", "uv run housing run"),
+        ("dvc checkout, then dvc repro", "uv run dvc checkout, then uv run dvc repro"),
+        ("rm a && housing repro b; or: git init", "rm a && uv run housing repro b; or: git init"),
+        ("`housing deliver` copies safely", "`uv run housing deliver` copies safely"),
+        ("X=1 mlflow gc, uv run housing run", "X=1 uv run mlflow gc, uv run housing run"),
+        (
+            "uv run --env-file local.env housing doctor",
+            "uv run --env-file local.env housing doctor",
+        ),
+        ("edit dvc.yaml; pip install 'housing[houses]'", None),
+        ("look at data/housing prices", None),
+    ],
+)
+def test_a_hint_can_be_typed_as_it_stands(
+    hint: str, typed: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert ExplainedError("a fact", hint).hint == hint
+    uv = tmp_path / "uv"
+    uv.touch(mode=0o755)
+    monkeypatch.setenv("UV", str(uv))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ExplainedError("a fact", hint).hint == (typed or hint)
+    assert typeable(typeable(hint)) == typeable(hint)
+    monkeypatch.setenv("PATH", "")
+    assert ExplainedError("a fact", "housing run").hint == f"{uv} run housing run"

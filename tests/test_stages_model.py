@@ -242,6 +242,8 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (project / "data" / "interim").mkdir(parents=True)
     houses.write_parquet(project / "data" / "interim" / "houses.parquet")
+    (project / "models").mkdir()
+    (project / "models/deep.ubj").touch()
     for name in (
         "feature_engineering",
         "train_model linear",
@@ -255,7 +257,15 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "split by sold: validation from 2015-04-30, test from 2015-06-25; 100 older rows "
                 "are held out with a newer row of the same identity\n"
             ) in done.stdout
+    (project / "models/deep.ubj").unlink()
+    (project / "evaluation.log").write_text(done.stdout)
     return project
+
+
+def test_the_model_of_a_candidate_that_is_gone_is_told(other: Path) -> None:
+    said = (other / "evaluation.log").read_text()
+    assert "models also holds deep.ubj, of no candidate in params.yaml" in said
+    assert "housing repro removes" in said
 
 
 def test_another_table_needs_other_parameters_only(other: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from housing.cli.console import console_of
 from housing.domain.config import Registered, load_registered, load_what_holds
+from housing.engine.errors import typeable
 from housing.errors import ConfigError
 from housing.settings import Settings, load_settings
 
@@ -43,7 +44,8 @@ def show_contest(*, as_json: bool) -> None:
         challenger.overrides,
     )
     console_of().print(message.to_text(), soft_wrap=True, markup=False)
-    console_of().print(f"\nhousing champion {challenger.version} --why REASON", markup=False)
+    hint = typeable(f"housing champion {challenger.version} --why REASON")
+    console_of().print(f"\n{hint}", soft_wrap=True, markup=False)
 
 
 def set_champion(version: str, why: str, *, as_json: bool) -> None:
@@ -100,4 +102,4 @@ def _show(params: Registered, move: Promotion, as_json: bool) -> None:
     console_of().print(told, markup=False)
     if move.alias == params.registry.champion:
         hint = "next, to price the waiting files: airflow dags trigger housing_batch_scoring"
-        console_of().print(hint)
+        console_of().print(typeable(hint), soft_wrap=True)

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ from rich.text import Text
 from housing.cli.console import console_of
 from housing.cli.home import CONNECTION
 from housing.domain.config import load_params
-from housing.engine.errors import ExplainedError, fit_to_show
+from housing.engine.errors import ExplainedError, fit_to_show, typeable
 from housing.errors import TrackingError
 from housing.settings import WEB, Settings, load_settings
 
@@ -51,9 +51,8 @@ def examine(*, as_json: bool, deeply: bool = False) -> int:
         as_json: Print JSON instead of a table.
         deeply: Also hash DVC's whole cache, and every out: a bit that flipped shows nowhere else.
     """
-    findings = list(_findings())
-    if deeply:
-        findings += deep(load_settings())
+    found = [*_findings(), *(deep(load_settings()) if deeply else ())]
+    findings = [replace(finding, hint=typeable(finding.hint)) for finding in found]
     if as_json:
         sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
     else:
@@ -156,7 +155,7 @@ def _versions(settings: Settings) -> Finding:
         lost = [name for name, held in aliases(settings, params).items() if not held.metrics]
         if lost:
             fact = f"the MLflow run behind {' and '.join(lost)} is gone"
-            return Finding("versions", "warning", fact, "uv run housing run")
+            return Finding("versions", "warning", fact, "housing run")
         made = made_with(settings, params, alias)
     except TrackingError as error:
         return Finding("versions", "warning", f"not compared: {error.fact}", error.hint)
@@ -186,7 +185,7 @@ def _mlflow(settings: Settings) -> Finding:
 def _airflow(settings: Settings) -> Finding:
     home = os.environ.get("AIRFLOW_HOME")
     if not home:
-        hint = "export UV_ENV_FILE=local.env, then: uv run housing doctor"
+        hint = "export UV_ENV_FILE=local.env, then: housing doctor"
         return Finding("Airflow", "warning", "AIRFLOW_HOME is not set: it would use $HOME", hint)
     # Where a server holds the database, as in the stack, this is a folder for its logs only.
     outside = not Path(home).resolve().is_relative_to(settings.root.resolve())
@@ -228,7 +227,7 @@ def _disk(settings: Settings) -> Finding:
     free = shutil.disk_usage(settings.root).free
     detail = f"{free / 1024**3:.1f} GiB free"
     if free < MIN_FREE_BYTES:
-        hint = "docs/stack.md: Keeping it tidy" if settings.stack else "uv run dvc gc --workspace"
+        hint = "docs/stack.md: Keeping it tidy" if settings.stack else "dvc gc --workspace"
         return Finding("disk", "warning", detail, hint)
     return Finding("disk", "ok", detail)
 

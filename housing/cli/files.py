@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from housing.cli.console import console_of
 from housing.domain.config import load_params
+from housing.engine.errors import typeable
 from housing.settings import load_settings
 
 _AFTERWARDS = "with make up, training starts by itself; without, type: housing run"
@@ -45,7 +46,7 @@ def deliver_file(file: Path, *, as_json: bool) -> None:
     _print_reasons(console, done.reasons)
     if done.extra_columns:
         console.print(f"  left out: {', '.join(done.extra_columns)}", markup=False)
-    told = "training starts by itself" if settings.stack else _AFTERWARDS
+    told = "training starts by itself" if settings.stack else typeable(_AFTERWARDS)
     console.print(told, markup=False)
 
 

@@ -30,6 +30,7 @@ from housing.cli.home import (
 from housing.cli.outcome import GOOD, Outcome, show
 from housing.domain.config import Params, load_params
 from housing.engine import graph
+from housing.engine.errors import typeable
 from housing.engine.execution import lockfile
 from housing.engine.execution.stage_result import Change
 from housing.errors import HousingError
@@ -160,7 +161,7 @@ def _follow(conf: str, lock: Lock, console: Console, log: Path) -> tuple[int, st
                     ours.sendall(b"\n")
     if interruption.asked:
         with suppress(OSError):
-            console.print("interrupted; to go on: housing run")
+            console.print(typeable("interrupted; to go on: housing run"))
         return INTERRUPTED, run_id
     return process.returncode, run_id
 

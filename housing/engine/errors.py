@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from typing import Self
 
 PERMANENT = frozenset({os.EX_DATAERR, os.EX_CONFIG})
@@ -26,6 +27,9 @@ PERMANENT = frozenset({os.EX_DATAERR, os.EX_CONFIG})
 They are those of sysexits.h for wrong data and wrong configuration.
 """
 
+_OF_THE_PROJECT = re.compile(
+    r"(?<![\w/.:-])(?<!uv run )(?<!\.env )(?=(?:housing|dvc|airflow|mlflow|python) -?[a-z])"
+)
 _LOGIN = re.compile(r"(?<=://)[^\s/]*@")
 _SECRET = re.compile(r"(?i)([?&;][\w.-]*(?:password|passwd|token|secret|signature)=)[^&;\s]*")
 
@@ -46,6 +50,22 @@ def fit_to_show(text: str) -> str:
     return _SECRET.sub(r"\1***", _LOGIN.sub("", text))
 
 
+def typeable(hint: str) -> str:
+    """A hint whose commands can be typed as they stand, where this process was started.
+
+    The project's commands lie in its virtual environment. A process that ``uv run`` started is told
+    so by the variable ``UV``: there, and only there, they need ``uv run`` before them.
+
+    Args:
+        hint: Text with commands such as ``housing run`` or ``dvc repro`` in it.
+    """
+    started_by = os.environ.get("UV")
+    if not started_by:
+        return hint
+    uv = "uv" if shutil.which("uv") else started_by
+    return _OF_THE_PROJECT.sub(f"{uv} run ", hint)
+
+
 class ExplainedError(Exception):
     """Base of every error that tells people what to do.
 
@@ -53,7 +73,7 @@ class ExplainedError(Exception):
 
     Args:
         fact: What is wrong, with the offending value.
-        hint: What to do next: a command to type, or what to change.
+        hint: What to do next: a command to type, see `typeable`, or what to change.
 
     Attributes:
         permanent: A retry finds the same fault, so that a task need not be tried again.
@@ -63,7 +83,7 @@ class ExplainedError(Exception):
 
     def __init__(self, fact: str, hint: str = "") -> None:
         self.fact = fit_to_show(fact)
-        self.hint = fit_to_show(hint)
+        self.hint = fit_to_show(typeable(hint))
         super().__init__(self.fact, self.hint)
 
     def __str__(self) -> str:

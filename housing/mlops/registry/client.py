@@ -139,7 +139,7 @@ def live_run(client: MlflowClient, run_id: str) -> Run:
     if run is None:
         raise RunNotFoundError(
             f"MLflow has no run {run_id}: `mlflow gc` removes deleted runs for ever",
-            "uv run housing run, which logs the result of the workspace again; or: uv run "
+            "housing run, which logs the result of the workspace again; or: "
             "housing champion VERSION --why TEXT, with a version whose run is there",
             gone=True,
         )
@@ -150,7 +150,7 @@ def live_run(client: MlflowClient, run_id: str) -> Run:
         store = f"MLFLOW_TRACKING_URI={mlflow.get_tracking_uri()}"
         raise RunNotFoundError(
             f"the MLflow run {run_id} was deleted",
-            f"{store} uv run mlflow runs restore --run-id {run_id}",
+            f"{store} mlflow runs restore --run-id {run_id}",
         )
     if not is_whole(run.info.lifecycle_stage, run.data.tags):
         raise RunNotFoundError(f"the MLflow run {run_id} is half logged", "dvc repro --force")

@@ -10,6 +10,7 @@ from housing.domain import gate
 from housing.domain.config import Params
 from housing.domain.gate import Check, Contest, Verdict
 from housing.domain.metrics import regression_metrics
+from housing.engine.errors import typeable
 from housing.errors import DataError, EvidenceError, ModelError, RegistryError, RunNotFoundError
 from housing.mlops.registry.client import (
     WITHDRAWN,
@@ -233,10 +234,10 @@ def _way_on(params: Params, alias: str, version: ModelVersion, error: RunNotFoun
     model = params.registry.model
     call = f"delete_registered_model_alias('{model}', '{alias}')"
     script = f"from mlflow import MlflowClient as C; C('{mlflow.get_tracking_uri()}').{call}"
-    return (
+    return typeable(
         f"housing rollback --alias {alias} --why 'run of version {version.version} is gone', which "
         "puts the version before back; or, where there is none, this takes the alias away, and the "
-        f'next run is judged as the first: uv run python -c "{script}"'
+        f'next run is judged as the first: python -c "{script}"'
     )
 
 
