@@ -176,16 +176,26 @@ def test_stages_on_two_workers_make_one_result(first: tuple[Run, Worker, Worker]
 def test_an_unchanged_run_moves_no_bytes_on_an_empty_worker(
     made: Path, first: tuple[Run, Worker, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    origin = made / "again"
-    shutil.copytree(made / "origin", origin)
-    lock = first[2].copy("dvc.lock")  # what the write-back commits
-    shutil.copy(lock, origin / "dvc.lock")
-    commit(origin)
-    empty, run = Worker(made, "empty", origin), Run("second")
+    git(made, "clone", "--quiet", "--bare", "origin", "again.git")
+    done = write_back(first[1], first[0], made / "again.git")
+    assert done["stages"] == ["a", "b@1", "b@2", "c"]
+    empty, run = Worker(made, "empty", made / "again.git"), Run("second")
     records = [empty.do(run, stage, monkeypatch) for stage in ORDER]
     assert [record["state"] for record in records] == ["unchanged"] * 4
     assert {(record["fetched"], record["pushed"]) for record in records} == {(0, 0)}
     assert (empty.objects(), empty.ran) == (0, [])
+
+
+def write_back(worker: Worker, run: Run, origin: Path) -> dict[str, Any]:
+    """Runs the last task of the DAG, whose bundle follows a branch of a bare repository."""
+    task: Any = DvcDag("p", root=worker.bundle, workspace="isolated").get_task("write_back")
+    branch = subprocess.check_output(["git", "branch", "--show-current"], cwd=origin, text=True)
+    ti = run.ti("write_back")
+    ti.bundle_instance = SimpleNamespace(
+        version="abc", tracking_ref=branch.strip(), repo_url=str(origin), repo_path=worker.bundle
+    )
+    done: dict[str, Any] = task.execute({"params": run.params, "ti": ti})
+    return done
 
 
 def test_a_retry_on_another_worker_goes_on_from_what_is_there(

@@ -8,7 +8,8 @@ ExplainedError               base of every error that tells people what to do
     ├── InputsChangedError   deps or params changed while the command ran: a retry helps
     ├── DiskFullError        a disk was full while DVC worked: a retry helps once there is space
     ├── StageBusyError       somebody else holds DVC's lock, or the stage: a retry helps
-    └── RemoteError          DVC's remote storage did not answer: a retry helps
+    ├── RemoteError          DVC's remote storage did not answer: a retry helps
+    └── WriteBackError       git did not take the result of a run: a retry helps
 
 A message gives the fact, the offending value, and what to do next. A project puts its own errors
 beside `EngineError`, below `ExplainedError`: the tasks then know which of them no retry can mend.
@@ -156,3 +157,17 @@ class RemoteError(EngineError):
     def __init__(self, fact: str, hint: str = "", *, refused: bool = False) -> None:
         super().__init__(fact, hint)
         self.refused = refused
+
+
+class WriteBackError(EngineError):
+    """git did not take the result of a run: a retry helps.
+
+    Args:
+        fact: What git was asked, and said.
+        hint: What to do next.
+        refused: It does not let us push there: no retry helps.
+    """
+
+    def __init__(self, fact: str, hint: str = "", *, refused: bool = False) -> None:
+        super().__init__(fact, hint)
+        self.permanent = refused

@@ -17,6 +17,7 @@ from housing.engine.airflow.operator import DvcStageOperator
 from housing.engine.airflow.run_options import form
 from housing.engine.airflow.task_ids import group_id_of, task_id_of
 from housing.engine.airflow.workspace import WorkspaceKind
+from housing.engine.airflow.write_back import WriteBackOperator
 from housing.engine.graph import Graph, StageNode
 from housing.engine.graph.selection import chosen
 
@@ -99,6 +100,8 @@ class DvcDag(DAG):
         pull: See there.
         push: See there.
         workspace: See there.
+        write_back: Where workspaces are isolated, a last task commits ``dvc.lock`` to the branch
+            that the DAG bundle follows, or to the branch of this name; see `WriteBackOperator`.
         operator_args: See there.
         **kwargs: What Airflow's ``DAG`` takes.
 
@@ -122,6 +125,7 @@ class DvcDag(DAG):
         pull: bool = False,
         push: bool = False,
         workspace: WorkspaceKind = "shared",
+        write_back: bool | str = True,
         operator_args: Mapping[str, Any] | None = None,
         **kwargs: Any,  # noqa: ANN401  # DAG's own arguments
     ) -> None:
@@ -131,7 +135,21 @@ class DvcDag(DAG):
             chosen(self.graph.upstream, select, exclude),
             {"pull": pull, "push": push, "workspace": workspace, **(operator_args or {})},
         )
+        if workspace == "isolated" and write_back:
+            self._write_back("" if write_back is True else write_back, str(root))
         _complete(self, self.graph)
+
+    def _write_back(self, branch: str, root: str) -> None:
+        last = [task for task in self.stages.values() if not task.downstream_task_ids]
+        writing = WriteBackOperator(
+            task_id="write_back",
+            root=str(Path(root).resolve()),
+            stages={task.task_id: name for name, task in self.stages.items()},
+            branch=branch,
+            dag=self,
+            doc_md="Commits the `dvc.lock` of a good run.",
+        )
+        writing.set_upstream(last)
 
 
 class _Rendering:

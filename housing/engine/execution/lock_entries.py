@@ -11,7 +11,7 @@ from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils import serialize
 
 from housing.engine.errors import EngineError
-from housing.engine.execution import recovery
+from housing.engine.files import write_whole
 from housing.engine.graph import StageNode
 
 _log = logging.getLogger("housing.engine.execution")
@@ -61,17 +61,13 @@ def merge(root: Path, entries: Mapping[tuple[str, str], str]) -> list[str]:
     changed = []
     by_file: dict[str, dict[str, Any]] = {}
     for (file, key), text in entries.items():
-        content = _yaml.loads_yaml(text)
-        if not isinstance(content, dict) or "cmd" not in content:
-            raise EngineError(f"what another task sent is no entry of {key} in {file}: {text!r}")
-        by_file.setdefault(file, {})[key] = content
+        by_file.setdefault(file, {})[key] = load(text, key)
     for file, new in by_file.items():
         path = root / file
         known = read(path)
         keys = [key for key, content in new.items() if known.get(key) != content]
         if keys:
-            with recovery.journal(root, path):
-                write(path, known | {key: new[key] for key in keys})
+            write(path, known | {key: new[key] for key in keys})
             _log.info("%s: took %s from other tasks of the run", file, ", ".join(keys))
         changed += keys
     return changed
@@ -83,18 +79,51 @@ def read(path: Path) -> dict[str, Any]:
     Args:
         path: The file.
     """
-    if not path.exists():
-        return {}
-    content: dict[str, Any] = _yaml.parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    return parse(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {}
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """The entries of a ``dvc.lock``.
+
+    Args:
+        text: Its content, perhaps empty.
+        name: What to call it in an error.
+    """
+    content: dict[str, Any] = _yaml.parse_yaml(text, name)
     return dict(content.get("stages") or {})
 
 
+def load(text: str, key: str) -> dict[str, Any]:
+    """An entry that came as text.
+
+    Args:
+        text: Its YAML.
+        key: The stage's key, for the error.
+
+    Raises:
+        EngineError: It is none.
+    """
+    content = _yaml.loads_yaml(text)
+    if not isinstance(content, dict) or "cmd" not in content:
+        raise EngineError(f"what another task sent is no entry of {key} in dvc.lock: {text!r}")
+    return content
+
+
+def dump(entries: Mapping[str, Any]) -> str:
+    """The text of a ``dvc.lock`` in DVC's own form.
+
+    Args:
+        entries: All its entries.
+    """
+    text: str = _yaml.dumps_yaml({**_SCHEMA, "stages": dict(entries)})
+    return text
+
+
 def write(path: Path, entries: Mapping[str, Any]) -> None:
-    """Writes a ``dvc.lock`` in DVC's own form.
+    """Writes a ``dvc.lock``, whole or not at all.
 
     Args:
         path: The file.
         entries: All its entries.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _yaml.dump_yaml(str(path), {**_SCHEMA, "stages": dict(entries)})
+    write_whole(path, dump(entries))
