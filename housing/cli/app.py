@@ -59,6 +59,21 @@ def repro(
 
 
 @app.command()
+def plan(
+    stages: Annotated[
+        list[str] | None, typer.Argument(help="Stages, with all upstream of them; all if none.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Plan a run of every stage, changed or not.")] = False,
+    json: Json = False,
+) -> None:
+    """Tell which stages would run, why, and how long that takes; nothing runs."""
+    from housing.engine.execution import plan
+    from housing.settings import load_settings
+
+    plan.show(load_settings().root, stages or [], force=force, as_json=json)
+
+
+@app.command()
 def up() -> None:
     """Start Airflow and MLflow in the background, on loopback, and print the logins."""
     from housing.cli.up import up

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from dvc.dependency.db import AbstractDependency
@@ -18,23 +19,40 @@ from housing.engine.execution.stage_result import Change, DepResult, Kind, OutRe
 if TYPE_CHECKING:
     from dvc.stage import Stage
 
+    from housing.engine.execution.lockfile import LockEntry
 
-def find(stage: Stage, *, force: bool) -> tuple[Change, ...]:
+
+Expected = Mapping[str, str | None]
+"""Hash that a dep will have once stages upstream have run, by its path; None where nobody knows it
+before. A dep that stays as it is is left out."""
+_AS_IT_IS: Expected = MappingProxyType({})
+
+
+def find(
+    stage: Stage,
+    *,
+    force: bool,
+    expected: Expected = _AS_IT_IS,
+    entries: Callable[[Path], Mapping[str, LockEntry]] = lockfile.parse,
+) -> tuple[Change, ...]:
     """The reasons, looked up before the stage runs.
 
     Args:
         stage: As loaded under DVC's lock.
         force: Somebody asked for a run whatever changed.
+        expected: What stages upstream will have changed by then; a dep that nobody knows is no
+            reason.
+        entries: Reads a ``dvc.lock``.
     """
     forced = (Change("force", stage.addressing),) if force else ()
     if not isinstance(stage, PipelineStage):
         before = "" if any(out.hash_info for out in stage.outs) else None
     else:
-        entry = lockfile.parse(noted_in(stage)).get(str(stage.name))
+        entry = entries(noted_in(stage)).get(str(stage.name))
         before = entry.cmd if entry else None
     if before is None:
         return (*forced, Change("new", stage.addressing))
-    return (*forced, *_changes(stage, before))
+    return (*forced, *_changes(stage, before, expected))
 
 
 def noted_in(stage: Stage) -> Path:
@@ -43,7 +61,7 @@ def noted_in(stage: Stage) -> Path:
     return path.with_suffix(".lock") if isinstance(stage, PipelineStage) else path
 
 
-def _changes(stage: Stage, old_cmd: str) -> Iterator[Change]:
+def _changes(stage: Stage, old_cmd: str, expected: Expected) -> Iterator[Change]:
     if not isinstance(stage, PipelineStage):
         before, after = short(stage.md5 or ""), short(stage.compute_md5() or "")
         if before != after:
@@ -53,7 +71,11 @@ def _changes(stage: Stage, old_cmd: str) -> Iterator[Change]:
     if stage.is_callback or stage.always_changed:
         yield Change("always", stage.addressing)
     for dep in [] if stage.frozen else stage.deps:
-        if isinstance(dep, ParamsDependency):
+        if path_of(dep) in expected:
+            before, after = short(dep.hash_info.value or ""), expected[path_of(dep)]
+            if after and short(after) != before:
+                yield Change("dep", path_of(dep), before, short(after))
+        elif isinstance(dep, ParamsDependency):
             yield from _params(dep)
         else:
             yield from _content("dep", dep)
@@ -110,9 +132,10 @@ def _content(kind: Kind, item: Any) -> Iterator[Change]:  # noqa: ANN401 - as ab
             yield Change(kind, path_of(item), before, short(item.get_hash().value or ""))
 
 
-def missing(stage: Stage) -> tuple[list[str], list[str]]:
-    """The deps, and the params files, that are not there."""
-    gone = [dep for dep in stage.deps if not stage.frozen and not dep.exists]
+def missing(stage: Stage, expected: Expected = _AS_IT_IS) -> tuple[list[str], list[str]]:
+    """The deps, and the params files, that are not there and not expected."""
+    looked_at = [] if stage.frozen else [dep for dep in stage.deps if path_of(dep) not in expected]
+    gone = [dep for dep in looked_at if not dep.exists]
     params = [path_of(dep) for dep in gone if isinstance(dep, ParamsDependency)]
     return [path_of(dep) for dep in gone if not isinstance(dep, ParamsDependency)], params
 

@@ -50,19 +50,32 @@ def journal(root: Path, lockfile: Path) -> Iterator[None]:
 
 def finish_lockfiles(root: Path) -> None:
     """Brings back a file of `journal` whose writer was killed before the last entry was in it."""
-    for kept in (root / _JOURNAL).glob("[!.]*"):
-        lockfile = root / unquote(kept.name)
-        before, now = _entries(kept), _entries(lockfile)
-        if now is not None and (before or set()) <= now:
+    for kept, lockfile in _journals(root):
+        if _is_whole(kept, lockfile):
             kept.unlink()
             continue
         if lockfile.exists():
             _log.warning("%s was cut off while it was written: brought back as it was", lockfile)
-        if before is None:  # there was no file
+        if _entries(kept) is None:  # there was no file
             lockfile.unlink(missing_ok=True)
             kept.unlink()
         else:
             kept.replace(lockfile)
+
+
+def unfinished(root: Path) -> list[Path]:
+    """The files that `finish_lockfiles` would bring back; DVC's lock is held."""
+    return [lockfile for kept, lockfile in _journals(root) if not _is_whole(kept, lockfile)]
+
+
+def _journals(root: Path) -> Iterator[tuple[Path, Path]]:
+    for kept in (root / _JOURNAL).glob("[!.]*"):
+        yield kept, root / unquote(kept.name)
+
+
+def _is_whole(kept: Path, lockfile: Path) -> bool:
+    now = _entries(lockfile)
+    return now is not None and (_entries(kept) or set()) <= now
 
 
 def _entries(file: Path) -> set[str] | None:

@@ -90,3 +90,8 @@ class Graph:
         all_names = ", ".join(self.names)
         known = f"did you mean {' or '.join(near)}?" if near else f"there are: {all_names}"
         raise GraphError(f"dvc.yaml has no stage {name!r}; {known}", "dvc stage list --all")
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two paths are the same, or one lies in the other."""
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")

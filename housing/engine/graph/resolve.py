@@ -123,7 +123,7 @@ def _has_task(stage: Stage) -> bool:
 def _row(repo: Repo, graph: nx.DiGraph, stage: Stage) -> Row:
     upstream, data_sources = _upstream(graph, stage)
     return {
-        "name": _name(stage),
+        "name": name_of(stage),
         "cmd": stage.cmd if isinstance(stage.cmd, list) else (stage.cmd or "").splitlines(),
         "desc": stage.desc or "",
         "deps": [_path(repo, dep) for dep in stage.deps if not isinstance(dep, ParamsDependency)],
@@ -138,7 +138,7 @@ def _row(repo: Repo, graph: nx.DiGraph, stage: Stage) -> Row:
     }
 
 
-def _name(stage: Stage) -> str:
+def name_of(stage: Stage) -> str:
     """The stage's address from the root, wherever the process stands."""
     if not isinstance(stage, PipelineStage):
         return str(stage.path_in_repo)
@@ -154,9 +154,9 @@ def _upstream(graph: nx.DiGraph, stage: Stage) -> tuple[set[str], set[str]]:
     while todo:
         node = todo.pop()
         if _has_task(node):
-            upstream.add(_name(node))
+            upstream.add(name_of(node))
         else:
-            data_sources.add(_name(node))
+            data_sources.add(name_of(node))
             todo.extend(graph.successors(node))
     return upstream, data_sources
 
