@@ -17,7 +17,7 @@ from housing.engine.airflow.task_group import DvcTaskGroup
 from housing.orchestration.alias_assets import alias_asset
 from housing.orchestration.dashboard_task import DashboardOperator
 from housing.orchestration.finish_tasks import FailureAlertOperator, SummaryOperator
-from housing.orchestration.gate_tasks import PromoteOperator, ValidateModelOperator
+from housing.orchestration.gate_tasks import PromoteOperator, ValidateModelOperator, gate_form
 from housing.orchestration.house_workspace import apply_overrides
 from housing.orchestration.notify_tasks import CHANNELS, NotifyOperator
 from housing.settings import RUN_LINK, load_settings
@@ -44,6 +44,7 @@ with DAG(
         "retries": settings.retries,
         "retry_delay": timedelta(seconds=settings.retry_delay),
     },
+    params=gate_form(),
     tags=["housing", "dvc", "mlflow"],
     doc_md=__doc__,
 ) as dag:
@@ -105,7 +106,7 @@ with DAG(
         doc_md="Sums the run up in `.housing/runs`; it fails where any task failed.",
     )
     stages >> validate >> promote
-    # Each stage, not only the last: where one fails, the alert waits for those that still run.
-    [*tasks.values(), validate, promote] >> alert
+    stages.ended_before(alert)  # where one fails, the alert waits for those that still run
+    [validate, promote] >> alert
     promote >> [*notify, dashboard]
     alert >> [*notify, dashboard] >> summary

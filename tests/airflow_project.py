@@ -28,14 +28,18 @@ from housing.engine.airflow.task_group import DvcTaskGroup
 from housing.orchestration.house_workspace import apply_overrides
 
 root = Path(__file__).parent
-with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None):
-    tasks = DvcTaskGroup("stages", root=root, name="tiny",
-                         operator_args={"apply_overrides": apply_overrides}).stages
+# Params of its own that are named like the options of a run, and are none.
+with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None,
+         params={"stage": "mine", "scope": "only", "force": "all", "plan": True}):
+    group = DvcTaskGroup("stages", root=root, name="tiny",
+                         operator_args={"apply_overrides": apply_overrides})
+    tasks = group.stages
     alert = FailureAlertOperator(task_id="alert", validate="gate")
     summary = SummaryOperator(
         task_id="summary", root=str(root), validate="gate", promote="promotion",
         stages={task.task_id: name for name, task in tasks.items()})
-    list(tasks.values()) >> alert >> summary
+    group.ended_before(alert)
+    alert >> summary
 """
 
 

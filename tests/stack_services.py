@@ -159,7 +159,7 @@ class Stack:
 
     def in_the_middle(self) -> str:
         """Starts a run that does everything; returns its id in the middle of the long stage."""
-        run = self.airflow.trigger(force="all")
+        run = self.airflow.trigger(dvc_force="all")
         until(lambda: self.airflow.tasks(run).get(LONG_STAGE) == "running", f"{LONG_STAGE} runs")
         until(lambda: LONG_COMMAND in self.processes(), "its command runs")
         return run

@@ -52,20 +52,20 @@ def runs(project: Project) -> list[dict[str, Any]]:
         patch.setenv("SEEN", str(project.root.parent / "seen"))
         return project.run(
             ("true", {}),
-            ("cp dvc.lock ../before.lock", {"overrides": OVERRIDES}),
-            ("cp dvc.lock ../after.lock", {"overrides": OVERRIDES}),
+            ("cp dvc.lock ../before.lock", {"dvc_overrides": OVERRIDES}),
+            ("cp dvc.lock ../after.lock", {"dvc_overrides": OVERRIDES}),
             # As tasks leave it that somebody clears later, and a run that Airflow forgot.
             (f"cd {FOLDER}; mkdir -p */{COPY}/data stray/{COPY}", {}),
-            ("true", {"overrides": ["train.xgboost.max_dept=8", "seed=-1"]}),
+            ("true", {"dvc_overrides": ["train.xgboost.max_dept=8", "seed=-1"]}),
             (
                 "true",
                 {
-                    "overrides": ["train.xgboost.max_depth=9", "candidates=[xgboost]"],
-                    "stage": "train",
-                    "scope": "only",
+                    "dvc_overrides": ["train.xgboost.max_depth=9", "candidates=[xgboost]"],
+                    "dvc_stage": "train",
+                    "dvc_scope": "only",
                 },
             ),
-            ("true", {"overrides": ["candidates=[xgboost]"]}),
+            ("true", {"dvc_overrides": ["candidates=[xgboost]"]}),
         )
 
 

@@ -24,6 +24,8 @@ STAGES = {
         "outs": ["tail.txt"],
     },
 }
+# Everything that a run would write, but for what DVC and the engine keep for the moment.
+WRITTEN = "find . -type f -not -path './.dvc/tmp/*' -not -path './.airflow/*' -printf '%p %T@ %s;'"
 SKIPPED = {"head": "skipped", "copy.x": "skipped", "copy.y": "skipped", "tail": "skipped"}
 ENDED = {"alert": "skipped", "summary": "success"}
 
@@ -38,11 +40,16 @@ def runs(project: Project) -> dict[str, dict[str, Any]]:
     steps = {
         "cold": ("true", {}),
         "unchanged": ("touch seed", {}),
-        "same content": ("echo comment >> seed", {}),
+        "planned": (f"echo 2 > seed && {WRITTEN} > ../before", {"dvc_plan": True}),
+        "not planned": (
+            f"{WRITTEN} > ../after",
+            {"dvc_plan": True, "dvc_overrides": ["seed=x"]},
+        ),
+        "same content": ("printf '1\\ncomment\\n' > seed", {}),
         "restored": ("echo 1 > seed", {}),
-        "forced": ("true", {"force": "copy"}),
-        "only": ("echo 2 > seed", {"stage": "head", "scope": "only"}),
-        "downstream": ("true", {"stage": "copy@x", "scope": "downstream"}),
+        "forced": ("true", {"dvc_force": "copy"}),
+        "only": ("echo 2 > seed", {"dvc_stage": "head", "dvc_scope": "only"}),
+        "downstream": ("true", {"dvc_stage": "copy@x", "dvc_scope": "downstream"}),
         "failed": ("echo comment > seed", {}),
         "broken": ("echo oops: [ >> dvc.yaml", {}),
     }
@@ -68,6 +75,42 @@ def test_unchanged_stages_are_skipped_with_their_record(runs: dict[str, dict[str
     assert runs["unchanged"]["states"] == SKIPPED | ENDED
     assert stage_states(runs["unchanged"]) == dict.fromkeys(SKIPPED, "unchanged")
     assert runs["unchanged"]["events"] == {}
+
+
+def test_a_plan_tells_what_each_stage_would_do_and_nothing_acts(
+    project: Project, runs: dict[str, dict[str, Any]]
+) -> None:
+    planned = runs["planned"]
+    assert planned["state"] == "success"
+    assert planned["states"] == dict.fromkeys(SKIPPED, "success") | dict.fromkeys(ENDED, "skipped")
+    told = {name: planned["xcoms"][f"{name}.return_value"] for name in SKIPPED}
+    assert {name: one["action"] for name, one in told.items()} == {
+        "head": "run",
+        "copy.x": "may run",
+        "copy.y": "may run",
+        "tail": "may run",
+    }
+    assert told["tail"]["told"] == "may run, if copy@x or copy@y makes something else than now"
+    assert told["tail"]["at_most"] > told["head"]["at_least"] > 0
+    assert planned["events"] == {}
+    before, after = ((project.root.parent / name).read_text() for name in ("before", "after"))
+    assert [one for one in before.split(";") if ".log" not in one] == [
+        one for one in after.split(";") if ".log" not in one
+    ]
+    assert "head: would run" in project.log.read_text()
+
+
+def test_a_plan_that_cannot_be_made_fails_and_alerts_nobody(
+    runs: dict[str, dict[str, Any]],
+) -> None:
+    failed = runs["not planned"]
+    assert failed["state"] == "failed"
+    assert failed["states"] == {
+        "head": "failed",
+        **dict.fromkeys(("copy.x", "copy.y", "tail"), "upstream_failed"),
+        "alert": "skipped",
+        "summary": "failed",
+    }
 
 
 def test_a_stage_runs_for_a_reason(runs: dict[str, dict[str, Any]]) -> None:

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from housing.engine.airflow.run_options import RunOptions, form
 from housing.engine.errors import OptionsError
-from housing.engine.graph.selection import ALL, NONE, Scope, choices, last, members, select
+from housing.engine.graph.selection import (
+    ALL,
+    NONE,
+    Scope,
+    choices,
+    last,
+    last_to_end,
+    members,
+    select,
+)
 
 CHAIN = {
     "ingest": (),
@@ -67,6 +76,49 @@ def test_a_matrix_can_be_named_as_a_whole() -> None:
     assert members(ALL, CHAIN) == set(CHAIN)
 
 
+def test_a_file_can_be_named_as_a_whole_where_there_are_several() -> None:
+    mono = {"load": (), "etl/dvc.yaml:clean": ("load",), "etl/dvc.yaml:each@a": (), "x/raw.dvc": ()}
+    assert members("dvc.yaml", mono) == {"load"}
+    assert members("etl/dvc.yaml", mono) == {"etl/dvc.yaml:clean", "etl/dvc.yaml:each@a"}
+    assert members("x/raw.dvc", mono) == {"x/raw.dvc"}
+    assert {"dvc.yaml", "etl/dvc.yaml", "etl/dvc.yaml:each"} <= set(choices(mono))
+
+
+@given(graphs())
+def test_the_last_stages_to_end_are_those_that_no_end_of_another_stands_for(
+    graph: dict[str, tuple[str, ...]],
+) -> None:
+    """Plays every way in which stages end and fail, and looks who is still running."""
+    waited = last_to_end(graph)
+
+    def play(running: frozenset[str], ended: frozenset[str], failed: frozenset[str]) -> None:
+        state = (running, ended, failed)
+        if state in seen:
+            return
+        seen.add(state)
+        assert not (waited <= ended and ended != frozenset(graph)), state
+        for stage in running:
+            for fails in (False, True):
+                done, bad = ended | {stage}, failed | ({stage} if fails else frozenset())
+                for other, upstream in graph.items():  # Airflow ends them at once
+                    if other not in done and bad & set(upstream):
+                        done, bad = done | {other}, bad | {other}
+                ready = {one for one, upstream in graph.items() if set(upstream) <= done - bad}
+                play(frozenset(ready - done), done, bad)
+
+    seen: set[tuple[frozenset[str], frozenset[str], frozenset[str]]] = set()
+    if len(graph) <= 6:
+        first = frozenset(stage for stage, upstream in graph.items() if not upstream)
+        play(first, frozenset(), frozenset())
+
+
+def test_a_chain_ends_with_its_last_stage_and_stages_side_by_side_need_each_of_them() -> None:
+    assert last_to_end(CHAIN) == {"train@a", "train@b", "evaluate"}
+    assert last_to_end({"a": (), "b": ("a",), "c": ("b",), "d": ("a", "b", "c")}) == {"d"}
+    two = {"a1": (), "a2": ("a1",), "b1": (), "b2": ("b1",), "end": ("a2", "b2")}
+    assert last_to_end(two) == {"a2", "b2", "end"}
+
+
 def test_an_unknown_stage_is_refused() -> None:
     with pytest.raises(OptionsError, match="no stage 'tarin'"):
         select("tarin", "only", CHAIN)
@@ -75,9 +127,19 @@ def test_an_unknown_stage_is_refused() -> None:
 def test_the_defaults_of_the_form_are_a_plain_run() -> None:
     answers = {name: param.resolve() for name, param in form(CHAIN).items()}
     assert RunOptions.of(answers) == RunOptions() == RunOptions.of({})
+    assert all(name.startswith("dvc_") for name in answers)
     assert all(RunOptions().takes(stage, CHAIN) for stage in CHAIN)
     assert not any(RunOptions().forces(stage, CHAIN) for stage in CHAIN)
     assert RunOptions().reaches_gate(CHAIN)
+
+
+def test_a_param_of_the_dag_or_of_another_group_is_no_option() -> None:
+    own = {"stage": "x", "scope": "x", "force": "all", "overrides": ["x"], "plan": True}
+    assert RunOptions.of(own) == RunOptions.of(own, "group") == RunOptions()
+    asked = {"dvc_a_force": "all", "dvc_b_stage": "b", "dvc_force": "none", "dvc_plan": True}
+    assert RunOptions.of(asked, "a") == RunOptions(force="all", plan=True)
+    assert RunOptions.of(asked, "b") == RunOptions(stage="b", plan=True)
+    assert set(form(CHAIN, "a")) & set(form(CHAIN, "b")) == {"dvc_plan"}
 
 
 def test_a_partial_run_reaches_the_gate_only_with_the_last_stages() -> None:
@@ -88,12 +150,12 @@ def test_a_partial_run_reaches_the_gate_only_with_the_last_stages() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("stage", "tarin"),
-        ("scope", "sideways"),
-        ("force", "tarin"),
-        ("overrides", ["train.xgboost.max_depth"]),
-        ("overrides", "train.xgboost.max_depth=8"),
-        ("promote_overrides", "yes"),
+        ("dvc_stage", "tarin"),
+        ("dvc_scope", "sideways"),
+        ("dvc_force", "tarin"),
+        ("dvc_overrides", ["train.xgboost.max_depth"]),
+        ("dvc_overrides", "train.xgboost.max_depth=8"),
+        ("dvc_plan", "yes"),
     ],
 )
 def test_the_form_refuses_a_wrong_answer(name: str, value: object) -> None:

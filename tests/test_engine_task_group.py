@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
-from airflow.sdk import DAG, TaskGroup
+from airflow.sdk import DAG, AssetAny, TaskGroup
 from airflow.sdk.bases.operator import BaseOperator
+from airflow.utils.dag_edges import dag_edges
 
 from housing import engine
-from housing.engine import DvcDag, DvcTaskGroup
+from housing.engine import DvcDag, DvcTaskGroup, upstream_assets
+from housing.engine.airflow.assets import asset_of
+from housing.engine.airflow.task_ids import task_id_of
 from housing.engine.errors import GraphError, OptionsError
 from tests.repository import make_repository
 
@@ -36,6 +39,7 @@ STAGES = {
     },
     "evaluate": {"cmd": "cat a b > report", "deps": ["a", "b"], "outs": ["report"]},
 }
+LOAD = "etl/dvc.yaml:load"
 SUB = {"load": {"cmd": "echo x > rows", "outs": ["rows"]}}
 
 
@@ -98,7 +102,7 @@ def test_a_dag_is_the_same_without_a_group_around_it_and_survives_airflows_store
     assert set(drawn(dag.task_group)) == {"prepare", "train", "evaluate", "etl/"}
     stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
     assert set(stored.task_dict) == {task.task_id for task in dag.stages.values()}
-    assert {"stage", "force", "overrides"} <= set(dag.params)
+    assert {"dvc_stage", "dvc_force", "dvc_overrides", "dvc_plan"} <= set(dag.params)
 
 
 def test_two_repositories_fit_into_one_dag(root: Path) -> None:
@@ -106,8 +110,89 @@ def test_two_repositories_fit_into_one_dag(root: Path) -> None:
         first = DvcTaskGroup("first", root=root, prefix_group_id=True)
         second = DvcTaskGroup("second", root=root, prefix_group_id=True)
         first >> second
+        first.stages["prepare"] >> second.stages["evaluate"]
     assert {"first.prepare", "second.train.a"} <= set(dag.task_ids)
     assert "first.evaluate" in second.stages["prepare"].upstream_task_ids
+    assert "first.prepare" in second.stages["evaluate"].upstream_task_ids
+    options = {"dvc_first_stage", "dvc_second_stage", "dvc_second_overrides", "dvc_plan"}
+    assert options <= set(dag.params)
+    assert "dvc_stage" not in dag.params
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    assert set(stored.task_dict) == set(dag.task_ids)
+
+
+def test_the_options_of_a_run_are_those_of_one_repository(root: Path, tmp_path: Path) -> None:
+    repository(tmp_path, SUB)
+    with DAG("both", schedule=None, start_date=START):
+        DvcTaskGroup("first", root=root)
+        with pytest.raises(OptionsError, match=r"(?s)has the stages of .*prefix_group_id=True"):
+            DvcTaskGroup("second", root=tmp_path)
+    with DAG("both", schedule=None, start_date=START) as dag:
+        DvcTaskGroup("first", root=root, select=["dvc.yaml"])
+        DvcTaskGroup("second", root=root, select=["etl/dvc.yaml"])
+        DvcTaskGroup("third", root=tmp_path, prefix_group_id=True)
+    assert {"prepare", "etl/dvc.yaml:load"} <= set(dag.params.get_param("dvc_stage").schema["enum"])
+    assert dag.params.get_param("dvc_third_stage").schema["enum"] == ["all", "load"]
+
+
+def test_a_param_of_the_dags_own_keeps_its_name_and_its_meaning(root: Path) -> None:
+    own = {"stage": "mine", "scope": 1, "force": True}
+    with DAG("own", schedule=None, start_date=START, params=own) as dag:
+        DvcTaskGroup("stages", root=root)
+    assert {name: dag.params[name] for name in own} == own
+    with (
+        DAG("own", schedule=None, start_date=START, params={"dvc_force": "mine"}),
+        pytest.raises(OptionsError, match="params of its own named dvc_force"),
+    ):
+        DvcTaskGroup("stages", root=root)
+
+
+def test_several_dags_over_one_repository_are_joined_by_the_outs(tmp_path: Path) -> None:
+    root = tmp_path / "mono"
+    clean = {"cmd": "cp ../raw clean", "deps": ["../raw"], "outs": ["clean", "rejected"]}
+    repository(
+        root, {"fit": {"cmd": "cp etl/clean model", "deps": ["etl/clean"], "outs": ["model"]}}
+    )
+    (root / "etl").mkdir()
+    (root / "etl/dvc.yaml").write_text(yaml.safe_dump({"stages": {"clean": clean}}))
+    etl = DvcDag("etl", root=root, select=["etl/dvc.yaml"], schedule="@daily", start_date=START)
+    part: dict[str, Any] = {"root": root, "select": ["dvc.yaml"]}
+    fit = DvcDag("fit", **part, schedule=upstream_assets(**part), start_date=START)
+    assert set(etl.stages) == {"etl/dvc.yaml:clean"}
+    assert set(fit.stages) == {"fit"}
+    assert isinstance(fit.schedule, AssetAny)
+    assert fit.schedule.objects == [asset_of("mono", "etl/clean")]
+    assert fit.schedule.objects[0] in etl.stages["etl/dvc.yaml:clean"].outlets
+    assert fit.params.get_param("dvc_stage").schema["enum"] == ["all", "fit"]
+    with pytest.raises(OptionsError, match="read from no other stages"):
+        upstream_assets(root, select=["etl/dvc.yaml"])
+
+
+def drawn_edges(dag: DAG) -> set[tuple[str, str]]:
+    """The edges that the UI draws, as its API has them."""
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    return {(edge["source_id"], edge["target_id"]) for edge in dag_edges(stored)}
+
+
+def test_a_task_waits_for_the_end_of_all_stages_by_few_edges(root: Path) -> None:
+    with DAG("ended", schedule=None, start_date=START) as dag:
+        group = DvcTaskGroup("stages", root=root)
+        alert = BaseOperator(task_id="alert", trigger_rule="all_done")
+        group.ended_before(alert)
+    assert alert.upstream_task_ids == {"train.a", "train.b", "evaluate", task_id_of(LOAD)}
+    assert {source for source, target in drawn_edges(dag) if target == "alert"} == {
+        "stages.downstream_join_id",
+        "train.downstream_join_id",
+    }
+
+
+def test_a_task_waits_for_each_stage_where_a_skip_ends_those_after_it(root: Path) -> None:
+    with DAG("ended", schedule=None, start_date=START):
+        arguments = {"trigger_rule": "all_success"}
+        group = DvcTaskGroup("stages", root=root, operator_args=arguments)
+        alert = BaseOperator(task_id="alert", trigger_rule="all_done")
+        group.ended_before(alert)
+    assert alert.upstream_task_ids == {one.task_id for one in group.stages.values()}
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def run_pipeline(*, force: bool, as_json: bool) -> int:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text("", encoding="utf-8")
         _prepare(settings.root, home, lock, console, log)
-        conf = json.dumps({"force": "all"}) if force else "{}"
+        conf = json.dumps({"dvc_force": "all"}) if force else "{}"
         code, run_id = _follow(conf, lock, console, log)
         if code == INTERRUPTED:
             return code

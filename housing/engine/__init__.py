@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from housing.engine.airflow.operator import DvcStageOperator
+    from housing.engine.airflow.schedule import upstream_assets
     from housing.engine.airflow.task_group import DvcDag, DvcTaskGroup
     from housing.engine.errors import EngineError
     from housing.engine.graph import Graph, StageNode
@@ -24,6 +25,7 @@ __all__ = [
     "Graph",
     "StageNode",
     "note_links",
+    "upstream_assets",
 ]
 
 _HOMES = {
@@ -34,6 +36,7 @@ _HOMES = {
     "Graph": "graph",
     "StageNode": "graph",
     "note_links": "stage_notes",
+    "upstream_assets": "airflow.schedule",
 }
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator, Context, TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
@@ -53,8 +53,10 @@ class FailureAlertOperator(BaseOperator):
 
         Raises:
             AirflowSkipException: No task failed, and the gate rejected nothing, or just what people
-                know of an earlier run.
+                know of an earlier run; or the run only planned.
         """
+        if RunOptions.of(context["params"]).plan:
+            raise skipped("a plan: nothing ran")
         ti = context["ti"]
         failures = _failures(ti, _states(ti), self.validate)
         verdict = _pull(ti, self.validate, xcom_keys.VERDICT) or {"checks": []}
@@ -144,7 +146,10 @@ class SummaryOperator(SummarizingOperator):
 
         Raises:
             AirflowFailException: A task of the run failed.
+            AirflowSkipException: The run only planned.
         """
+        if RunOptions.of(context["params"]).plan:
+            _end_plan(context["ti"])
         summary = self.summarize(context)
         for line in summary.lines():
             self.log.info("%s", line)
@@ -155,6 +160,14 @@ class SummaryOperator(SummarizingOperator):
         if summary.failures:
             raise AirflowFailException(f"failed: {', '.join(summary.failures)}")
         return summary.to_dict()
+
+
+def _end_plan(ti: RuntimeTaskInstanceProtocol) -> NoReturn:
+    """Sums up a run that only planned: nothing is written, and what could not be planned fails."""
+    failed = _failures(ti, _states(ti))
+    if failed:
+        raise AirflowFailException(f"failed: {', '.join(failed)}")
+    raise skipped("a plan: nothing ran")
 
 
 def _states(ti: RuntimeTaskInstanceProtocol) -> dict[str, str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseBranchOperator, BaseOperator, Context, TriggerRule
+from airflow.sdk import BaseBranchOperator, BaseOperator, Context, Param, TriggerRule
 from airflow.sdk.exceptions import AirflowFailException
 
 from housing.domain.config import Params, load_params
@@ -21,6 +22,24 @@ from housing.settings import RUN_LINK, Settings, load_settings
 
 if TYPE_CHECKING:
     from housing.domain.gate import Verdict
+
+
+PROMOTE_OVERRIDES = "promote_overrides"
+"""Name of the DAG's param that lets the gate promote what a run with overrides made."""
+
+
+def gate_form() -> dict[str, Param]:
+    """What the trigger form asks for the gate."""
+    return {
+        PROMOTE_OVERRIDES: Param(
+            False,
+            title="Promote a model with overrides",
+            description="Lets the gate promote what this run made, although it has overrides: to "
+            "staging only, and not where they change the data, the split, or how it is evaluated. "
+            "gate and registry cannot be overridden.",
+            type="boolean",
+        )
+    }
 
 
 class ValidateModelOperator(Linked, BaseBranchOperator):
@@ -65,6 +84,8 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         from housing.domain import gate  # it comes with polars, which is too heavy for a DAG file
 
         options = RunOptions.of(context["params"])
+        if options.plan:  # cleared by somebody: the stages have skipped this task
+            raise skipped("a plan: nothing ran")
         with explained(context):
             verdict = self._judge(options, (context["ti"].dag_id, context["ti"].run_id))
         context["ti"].xcom_push(key=xcom_keys.VERDICT, value=verdict.to_dict())
@@ -76,7 +97,8 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
             with explained(context):
                 self._note_teller(context, verdict)
             raise AirflowFailException(f"the gate rejected it: {'; '.join(verdict.reasons)}")
-        if kept_back := _kept_back(options):
+        promoted = bool(context["params"].get(PROMOTE_OVERRIDES))
+        if kept_back := _kept_back(options.overrides, promoted=promoted):
             self.log.info("not promoted: made with overrides, and %s", kept_back)
             return self.alert
         return self.promote
@@ -171,11 +193,11 @@ def _judging(project: Path, settings: Settings) -> Params:
     return params.model_copy(update={name: getattr(own, name) for name in FIXED})
 
 
-def _kept_back(options: RunOptions) -> str:
+def _kept_back(overrides: Sequence[str], *, promoted: bool) -> str:
     """Why a result that passed is not promoted, or "" where it is."""
-    if not options.overrides:
+    if not overrides:
         return ""
-    if not options.promote_overrides:
-        return "promote_overrides is off"
-    shaping = shaping_evidence(options.overrides)
+    if not promoted:
+        return f"{PROMOTE_OVERRIDES} is off"
+    shaping = shaping_evidence(overrides)
     return f"{', '.join(shaping)} shape what the gate judges by" if shaping else ""

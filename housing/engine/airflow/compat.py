@@ -14,12 +14,14 @@ try:
         AirflowException,
         AirflowFailException,
         AirflowSkipException,
+        DownstreamTasksSkipped,
     )
 except ImportError:  # 3.1
     from airflow.exceptions import (  # type: ignore[no-redef,attr-defined]
         AirflowException,
         AirflowFailException,
         AirflowSkipException,
+        DownstreamTasksSkipped,
     )
 
 try:
@@ -36,6 +38,7 @@ __all__ = [
     "AirflowException",
     "AirflowFailException",
     "AirflowSkipException",
+    "DownstreamTasksSkipped",
     "asset_state_store",
     "conf",
     "retry_exponential_backoff",

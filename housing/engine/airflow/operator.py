@@ -18,6 +18,7 @@ from housing.engine.airflow.assets import path_of
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.links import Linked, TaskLink, stage_address
+from housing.engine.airflow.plan_task import end_as_plan
 from housing.engine.airflow.run_options import RunOptions
 from housing.engine.airflow.sweep import sweep
 from housing.engine.airflow.workspace import ApplyOverrides, Workspace, WorkspaceKind
@@ -64,6 +65,8 @@ class DvcStageOperator(Linked, BaseOperator):
         extra_links: Names of the links that the scripts of stages note by
             `housing.engine.note_links`, beside the one to ``dvc.yaml``: each is a button in the UI,
             where the stage noted it.
+        options_group: The group whose options of a run count, see
+            `housing.engine.airflow.run_options.names_of`.
     """
 
     ui_color = "#d7f0ec"
@@ -81,6 +84,7 @@ class DvcStageOperator(Linked, BaseOperator):
         apply_overrides: ApplyOverrides | None = None,
         env: Mapping[str, str] | None = None,
         extra_links: Collection[str] = (),
+        options_group: str = "",
         **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
     ) -> None:
         kwargs.setdefault("trigger_rule", TriggerRule.NONE_FAILED)  # an unchanged stage is skipped
@@ -92,6 +96,7 @@ class DvcStageOperator(Linked, BaseOperator):
         isolated = workspace == "isolated"
         self.sharing = Sharing(pull=pull or isolated, push=push or isolated, isolated=isolated)
         self.env = dict(env or {})
+        self.options_group = options_group
         self._apply = apply_overrides
         self.operator_extra_links = tuple(map(TaskLink, (STAGE_LINK, *extra_links)))
         self._running: StageRun | None = None
@@ -111,9 +116,13 @@ class DvcStageOperator(Linked, BaseOperator):
             StageBusyError: Somebody else holds DVC's lock.
             RemoteError: DVC's remote storage did not answer, or lets this worker do nothing.
             EngineError: A task upstream worked in another workspace than this one.
+            DownstreamTasksSkipped: The run only plans, and what comes after the stages is skipped.
         """
+        options = RunOptions.of(context["params"], self.options_group)
+        if options.plan:
+            end_as_plan(context, self, options, self._apply)
         with explained(context):
-            record = self._reproduce(RunOptions.of(context["params"]), context["ti"])
+            record = self._reproduce(options, context["ti"])
         for line in record.render().splitlines():
             self.log.info("%s", line)
         if record.state == "unchanged" and self.on_unchanged == "skip":

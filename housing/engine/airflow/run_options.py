@@ -1,4 +1,8 @@
-"""What a person asks of one run: the trigger form, and its answers as typed data."""
+"""What a person asks of one run: the trigger form, and its answers as typed data.
+
+The form's params begin with ``dvc_``, and those of a group with `prefix_group_id` with ``dvc_`` and
+the group's id: a param of the DAG's own is never taken for one of them.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,11 @@ from housing.engine.graph.selection import (
     select,
 )
 
+PLAN = "dvc_plan"
+"""Name of the param that makes a run a plan: it counts for all groups of a DAG."""
+
+_FIELDS = ("stage", "scope", "force", "overrides", "plan")
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -28,20 +37,26 @@ class RunOptions:
         stage: The stage that the run is about, or ``all``.
         scope: Which of its relatives come along.
         force: The stage that runs even where nothing changed, ``all``, or ``none``.
-        overrides: ``path=value`` pairs that replace values of ``params.yaml`` in this run.
-        promote_overrides: A model made with overrides may be promoted.
+        overrides: ``[file:]key=value`` pairs that replace parameters in this run.
+        plan: Each stage tells what it would do, and nothing runs.
     """
 
     stage: str = ALL
     scope: Scope = "upstream"
     force: str = NONE
     overrides: tuple[str, ...] = ()
-    promote_overrides: bool = False
+    plan: bool = False
 
     @classmethod
-    def of(cls, params: Mapping[str, Any]) -> RunOptions:
-        """Reads the params of a run; a DAG without the form gets a plain run."""
-        known = {name: params[name] for name in cls.__dataclass_fields__ if name in params}
+    def of(cls, params: Mapping[str, Any], group: str = "") -> RunOptions:
+        """Reads the params of a run; a DAG without the form gets a plain run.
+
+        Args:
+            params: The params of the run, the DAG's own among them.
+            group: Id of the stages' group, where its tasks begin with it.
+        """
+        names = dict(zip(_FIELDS, names_of(group), strict=True))
+        known = {field: params[name] for field, name in names.items() if name in params}
         return cls(**{**known, "overrides": tuple(known.get("overrides") or ())})
 
     def takes(self, stage: str, upstream: Upstream) -> bool:
@@ -69,49 +84,66 @@ class RunOptions:
         return last(upstream) <= select(self.stage, self.scope, upstream)
 
 
-def form(stages: Iterable[str]) -> dict[str, Param]:
+def names_of(group: str = "") -> list[str]:
+    """The params that hold the options of a run, in the order of `RunOptions`.
+
+    Args:
+        group: Id of the stages' group, where its tasks begin with it. ``dvc_plan`` is shared by
+            all groups of a DAG.
+    """
+    prefix = f"dvc_{group}_" if group else "dvc_"
+    return [PLAN if f"dvc_{field}" == PLAN else prefix + field for field in _FIELDS]
+
+
+def form(stages: Iterable[str], group: str = "") -> dict[str, Param]:
     """The trigger form.
 
     Args:
         stages: Names of all stages, in the order in which the form lists them.
+        group: Id of the stages' group, where its tasks begin with it: its options get a section.
     """
     names = choices(stages)
-    return {
-        "stage": Param(
-            ALL,
-            title="Stage",
-            description="The stage that this run is about; the rest is skipped.",
-            type="string",
-            enum=[ALL, *names],
-        ),
-        "scope": Param(
-            "upstream",
-            title="Scope",
-            description="only: the stage alone. upstream: also all it depends on. "
+    section = {"section": f"Stages of {group}"} if group else {}
+    options: list[dict[str, Any]] = [
+        {
+            "default": ALL,
+            "title": "Stage",
+            "description": "The stage that this run is about; the rest is skipped.",
+            "type": "string",
+            "enum": [ALL, *names],
+        },
+        {
+            "default": "upstream",
+            "title": "Scope",
+            "description": "only: the stage alone. upstream: also all it depends on. "
             "downstream: also all that depends on it.",
-            type="string",
-            enum=["only", "upstream", "downstream"],
-        ),
-        "force": Param(
-            NONE,
-            title="Force",
-            description="Runs this stage even where nothing changed.",
-            type="string",
-            enum=[NONE, ALL, *names],
-        ),
-        "overrides": Param(
-            [],
-            title="Parameter overrides",
-            description="One a line: train.xgboost.max_depth=8. They hold for this run only. "
-            "gate and registry stay as they are.",
-            type=["array", "null"],
-            items={"type": "string", "pattern": r"^[^=\s]+=.*$"},
-        ),
-        "promote_overrides": Param(
-            False,
-            title="Promote a model with overrides",
-            description="Lets the gate promote what this run made, although it has overrides: to "
-            "staging only, and not where they change the data, the split, or how it is evaluated.",
-            type="boolean",
-        ),
+            "type": "string",
+            "enum": ["only", "upstream", "downstream"],
+        },
+        {
+            "default": NONE,
+            "title": "Force",
+            "description": "Runs this stage even where nothing changed.",
+            "type": "string",
+            "enum": [NONE, ALL, *names],
+        },
+        {
+            "default": [],
+            "title": "Parameter overrides",
+            "description": "One a line: train.depth=8, or model.json:depth=8 for another params "
+            "file than params.yaml. They hold for this run only.",
+            "type": ["array", "null"],
+            "items": {"type": "string", "pattern": r"^[^=\s]+=.*$"},
+        },
+    ]
+    plan = Param(
+        False,
+        title="Plan only",
+        description="Each stage tells in its log and its XCom what it would do, why, and how long "
+        "that takes. Nothing runs, and the tasks after the stages are skipped.",
+        type="boolean",
+    )
+    return {
+        **dict(zip(names_of(group), [Param(**one, **section) for one in options], strict=False)),
+        PLAN: plan,
     }

@@ -19,6 +19,7 @@ from housing.engine import graph
 from housing.engine.airflow import isolation
 from housing.engine.airflow.task_ids import folder_of
 from housing.engine.errors import OptionsError
+from housing.engine.files import write_whole
 
 ApplyOverrides = Callable[[Path, Sequence[str]], None]
 """Replaces parameters in the params files below a folder, or raises an error that says why not."""
@@ -184,6 +185,9 @@ def changing(places: Path) -> Iterator[None]:
         places: The folder of the places of all runs.
     """
     places.mkdir(parents=True, exist_ok=True)
+    ignored = places.with_name(".gitignore")
+    if not ignored.exists():  # whatever the repository's own rules say
+        write_whole(ignored, "*\n")
     with places.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
