@@ -44,8 +44,8 @@ STEPS: dict[str, tuple[str, dict[str, Any]]] = {
     "unchanged": ("touch raw", {}),
     "same content after the first stage": ("echo comment >> raw", {}),
     "one param changed": ("echo 'lr: 0.2' > params.yaml", {}),
-    "overridden": ("true", {"overrides": ["lr=0.3"]}),
-    "forced": ("true", {"force": "train@a", "stage": "train@a", "scope": "only"}),
+    "overridden": ("true", {"dvc_overrides": ["lr=0.3"]}),
+    "forced": ("true", {"dvc_force": "train@a", "dvc_stage": "train@a", "dvc_scope": "only"}),
     "failing": ("echo comment > raw", {}),
 }
 """What to type before a run, and the answers to its trigger form, by what is tried."""

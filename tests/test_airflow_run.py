@@ -37,7 +37,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def runs(project: Project) -> dict[str, dict[str, Any]]:
-    steps = {
+    steps: dict[str, tuple[str, dict[str, Any]]] = {
         "cold": ("true", {}),
         "unchanged": ("touch seed", {}),
         "planned": (f"echo 2 > seed && {WRITTEN} > ../before", {"dvc_plan": True}),

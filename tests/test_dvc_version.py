@@ -88,6 +88,14 @@ TOUCH_POINTS: dict[str, dict[str, Callable[[], bool]]] = {
             f'"{key}"' in source(dvc.rwlock) for key in ("read", "write")
         ),
     },
+    "execution/run_cache.py": {
+        "_get_cache_hash(key)": lambda: takes(dvc.stage.cache._get_cache_hash, "cache", "key"),
+        "the newest run counts": lambda: "newest_entry" in source(dvc.stage.cache.StageCache._load),
+        "_get_cache_dir, _create_stage": lambda: (
+            hasattr(dvc.stage.cache.StageCache, "_get_cache_dir")
+            and takes(dvc.stage.cache.StageCache._create_stage, "cache", "wdir")
+        ),
+    },
     "execution/stage_process.py": {
         "$SHELL runs commands": lambda: 'os.getenv("SHELL")' in source(dvc.stage.run),
     },

@@ -53,7 +53,7 @@ def end_as_plan(
         context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=plan.to_dict())
     after = task.get_flat_relatives(upstream=False)
     others = sorted(one.task_id for one in after if not isinstance(one, type(task)))
-    raise DownstreamTasksSkipped(tasks=others)
+    raise DownstreamTasksSkipped(tasks=others)  # type: ignore[no-untyped-call]  # Airflow's
 
 
 def _plan(

@@ -103,7 +103,7 @@ def form(stages: Iterable[str], group: str = "") -> dict[str, Param]:
         group: Id of the stages' group, where its tasks begin with it: its options get a section.
     """
     names = choices(stages)
-    section = {"section": f"Stages of {group}"} if group else {}
+    section: dict[str, Any] = {"section": f"Stages of {group}"} if group else {}
     options: list[dict[str, Any]] = [
         {
             "default": ALL,

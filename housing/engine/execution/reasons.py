@@ -72,9 +72,9 @@ def _changes(stage: Stage, old_cmd: str, expected: Expected) -> Iterator[Change]
         yield Change("always", stage.addressing)
     for dep in [] if stage.frozen else stage.deps:
         if path_of(dep) in expected:
-            before, after = short(dep.hash_info.value or ""), expected[path_of(dep)]
-            if after and short(after) != before:
-                yield Change("dep", path_of(dep), before, short(after))
+            noted, soon = dep.hash_info.value or "", expected[path_of(dep)]
+            if soon and soon != noted:
+                yield Change("dep", path_of(dep), short(noted), short(soon))
         elif isinstance(dep, ParamsDependency):
             yield from _params(dep)
         else:

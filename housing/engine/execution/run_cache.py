@@ -34,7 +34,9 @@ def outs(stage: Stage, why: Iterable[Change], expected: Mapping[str, str]) -> di
     if not _may_have_runs(stage):
         return None
     if {change.kind for change in why} == {"out"}:
-        entry = to_single_stage_lockfile(stage)  # only outs are gone: the last run's come back
+        entry: dict[str, Any] | None = to_single_stage_lockfile(
+            stage
+        )  # only outs are gone: the last run's come back
     else:
         entry = _last_run(stage, expected)
     if entry is None:
@@ -59,13 +61,14 @@ def _last_run(stage: Stage, expected: Mapping[str, str]) -> dict[str, Any] | Non
     """The newest run of the stage on what it will read: as ``dvc.lock`` would note it."""
     there = copy.copy(stage)
     there.deps = [_with_hash(dep, expected.get(reasons.path_of(dep))) for dep in stage.deps]
-    key = _get_cache_hash(to_single_stage_lockfile(there), key=True)
+    key = _get_cache_hash(to_single_stage_lockfile(there), key=True)  # type: ignore[no-untyped-call]  # DVC's
     folder = Path(stage.repo.stage_cache._get_cache_dir(key))
     runs = list(folder.iterdir()) if folder.is_dir() else []
     if not runs:
         return None
     try:
-        entry: dict[str, Any] = load_yaml(max(runs, key=lambda path: path.stat().st_mtime))
+        newest = max(runs, key=lambda path: path.stat().st_mtime)
+        entry: dict[str, Any] = load_yaml(newest)  # type: ignore[no-untyped-call]  # DVC's
     except ParseError:
         return None  # DVC removes it and runs the command
     return entry

@@ -135,7 +135,7 @@ def last_to_end(upstream: Upstream) -> frozenset[str]:
     """
     place = {stage: 1 << at for at, stage in enumerate(upstream)}
     above = _reached(upstream, upstream, place)
-    below = _reached(_reversed(upstream), reversed(upstream), place)
+    below = _reached(_reversed(upstream), reversed(list(upstream)), place)
     covered = {
         parent
         for stage, parents in upstream.items()
