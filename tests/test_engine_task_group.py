@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from airflow.sdk import DAG, AssetAny, TaskGroup
+from airflow.sdk import DAG, AssetAny, Param, TaskGroup
 from airflow.sdk.bases.operator import BaseOperator
 from airflow.utils.dag_edges import dag_edges
 
@@ -136,10 +136,12 @@ def test_the_options_of_a_run_are_those_of_one_repository(root: Path, tmp_path: 
 
 
 def test_a_param_of_the_dags_own_keeps_its_name_and_its_meaning(root: Path) -> None:
-    own = {"stage": "mine", "scope": 1, "force": True}
-    with DAG("own", schedule=None, start_date=START, params=own) as dag:
+    own: dict[str, Any] = {"stage": "mine", "scope": 1, "force": True}
+    titled = Param("x", title="Mine", type="string")
+    with DAG("own", schedule=None, start_date=START, params={**own, "titled": titled}) as dag:
         DvcTaskGroup("stages", root=root)
     assert {name: dag.params[name] for name in own} == own
+    assert dag.params.get_param("titled").schema["title"] == "Mine"
     with (
         DAG("own", schedule=None, start_date=START, params={"dvc_force": "mine"}),
         pytest.raises(OptionsError, match="params of its own named dvc_force"),
@@ -161,7 +163,7 @@ def test_several_dags_over_one_repository_are_joined_by_the_outs(tmp_path: Path)
     assert set(etl.stages) == {"etl/dvc.yaml:clean"}
     assert set(fit.stages) == {"fit"}
     assert isinstance(fit.schedule, AssetAny)
-    assert fit.schedule.objects == [asset_of("mono", "etl/clean")]
+    assert list(fit.schedule.objects) == [asset_of("mono", "etl/clean")]
     assert fit.schedule.objects[0] in etl.stages["etl/dvc.yaml:clean"].outlets
     assert fit.params.get_param("dvc_stage").schema["enum"] == ["all", "fit"]
     with pytest.raises(OptionsError, match="read from no other stages"):

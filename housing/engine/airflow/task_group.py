@@ -275,7 +275,8 @@ class _Rendering:
                 "are the options of a run",
                 "give them other names",
             )
-        self._dag.params = ParamsDict({**self._dag.params, **options})
+        # As items they are whole; by their names they would be values, without title and type.
+        self._dag.params = ParamsDict({**dict(self._dag.params.items()), **options})
         if self._graph.waiting:
             self._dag.doc_md = f"**{self._graph.waiting}**\n\n{self._dag.doc_md or ''}"
 
