@@ -120,7 +120,7 @@ class DvcStageOperator(Linked, BaseOperator):
         """
         options = RunOptions.of(context["params"], self.options_group)
         if options.plan:
-            end_as_plan(context, self, options, self._apply)
+            end_as_plan(context, self, options)
         with explained(context):
             record = self._reproduce(options, context["ti"])
         for line in record.render().splitlines():
@@ -149,7 +149,7 @@ class DvcStageOperator(Linked, BaseOperator):
         if options.overrides:
             self.outlets = []  # what this run makes is not the data that others wait for
         force = options.forces(self.stage, upstream)
-        with self._workspace(ti, options).entered() as workspace:
+        with self.place_of(ti, options).entered() as workspace:
             if options.overrides and self.stage not in graph.load(workspace).names:
                 raise skipped(f"left out: the overrides leave no stage {self.stage}")
             sharing = self.sharing
@@ -170,7 +170,8 @@ class DvcStageOperator(Linked, BaseOperator):
             self.show({STAGE_LINK: address, **last_links(workspace, self.stage)})
             return record
 
-    def _workspace(self, ti: Any, options: RunOptions) -> Workspace:  # noqa: ANN401  # Airflow's
+    def place_of(self, ti: Any, options: RunOptions) -> Workspace:  # noqa: ANN401  # Airflow's
+        """Where the stage works in this run."""
         root, run = Path(self.root), (ti.dag_id, ti.run_id)
         if not self.sharing.isolated:
             return Workspace.of(root, run, options.overrides, self._apply)

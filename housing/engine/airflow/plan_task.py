@@ -12,7 +12,6 @@ from housing.engine.airflow.compat import DownstreamTasksSkipped
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.run_options import RunOptions
 from housing.engine.airflow.task_ids import task_id_of
-from housing.engine.airflow.workspace import ApplyOverrides, Workspace
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,7 +24,6 @@ def end_as_plan(
     context: Context,
     task: DvcStageOperator,
     options: RunOptions,
-    apply_overrides: ApplyOverrides | None,
 ) -> NoReturn:
     """Leaves what the stage would do in log and XCom, and skips all that comes after the stages.
 
@@ -36,7 +34,6 @@ def end_as_plan(
         context: The task's context.
         task: The task.
         options: The options of the run.
-        apply_overrides: See `DvcStageOperator`.
 
     Raises:
         DownstreamTasksSkipped: Always, but for errors: Airflow skips those tasks whatever their
@@ -45,7 +42,7 @@ def end_as_plan(
     """
     task.outlets = []  # nothing is made that others wait for
     with explained(context):
-        plan = _plan(context["ti"], task, options, apply_overrides)
+        plan = _plan(context["ti"], task, options)
     lines = plan.lines() if plan else [f"left out: the run takes {options.scope} {options.stage}"]
     for line in lines:
         task.log.info("%s", line)
@@ -60,7 +57,6 @@ def _plan(
     ti: Any,  # noqa: ANN401  # Airflow's
     task: DvcStageOperator,
     options: RunOptions,
-    apply_overrides: ApplyOverrides | None,
 ) -> StagePlan | None:
     """The plan of the stage by what the tasks before it planned; None where the run leaves it out.
 
@@ -69,7 +65,7 @@ def _plan(
     from housing.engine.execution import plan  # DVC is too heavy for a DAG file
     from housing.engine.execution.stage_plan import StagePlan
 
-    root, run = Path(task.root), (ti.dag_id, ti.run_id)
+    root = Path(task.root)
     upstream = graph.load(root).upstream
     force = options.forces(task.stage, upstream)
     if not options.takes(task.stage, upstream):
@@ -80,7 +76,9 @@ def _plan(
         for name in upstream.get(task.stage, ())
     }
     planned = {name: StagePlan.from_dict(content) for name, content in told.items() if content}
-    with Workspace.of(root, run, options.overrides, apply_overrides).entered() as place:
+    with task.place_of(ti, options).entered() as place:
         if options.overrides and task.stage not in graph.load(place).names:
             return None
-        return plan.of_stage(place, task.stage, planned, force=force, notes=root)
+        return plan.of_stage(
+            place, task.stage, planned, force=force, pull=task.sharing.pull, notes=root
+        )

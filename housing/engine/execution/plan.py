@@ -60,19 +60,21 @@ def make(
     stages = graph.load(root, give_up)
     taken = {one for name in names or [ALL] for one in select(name, "upstream", stages.upstream)}
     done: dict[str, StagePlan] = {}
-    with _looking(root, stages, give_up) as look:
-        known = {name_of(stage): stage for stage in look.repo.index.stages}
+    with _looking(root, stages, give_up) as repo:
+        look = _Look(repo, stages, root)
+        known = {name_of(stage): stage for stage in repo.index.stages}
         for node in (node for node in stages.stages if node.name in taken):
-            done[node.name] = look.plan(known[node.name], node, done, root, force=force)
+            done[node.name] = look.plan(known[node.name], node, done, force=force)
     return Plan(tuple(done.values()))
 
 
-def of_stage(
+def of_stage(  # noqa: PLR0913 - a name says what each is for
     root: Path,
     name: str,
     upstream: Mapping[str, StagePlan],
     *,
     force: bool = False,
+    pull: bool = False,
     notes: Path | None = None,
 ) -> StagePlan:
     """Plans one stage of a run, of which those upstream are planned already.
@@ -83,6 +85,8 @@ def of_stage(
         upstream: The plans of the stages that it reads from; one that is missing is not part of
             the run, and its outs stay as they are.
         force: Plan a run of the stage, whatever changed.
+        pull: What is missing here is no reason to run, and comes from DVC's remote. The remote is
+            not asked: what it could restore counts as a run.
         notes: The root folder in which durations are noted, where it is another one.
 
     Raises:
@@ -94,9 +98,10 @@ def of_stage(
     give_up = _patience(name)
     stages = graph.load(root, give_up)
     node = stages[name]
-    with _looking(root, stages, give_up) as look:
-        (stage,) = look.repo.stage.collect(name)
-        return look.plan(stage, node, upstream, notes or root, force=force)
+    with _looking(root, stages, give_up) as repo:
+        (stage,) = repo.stage.collect(name)
+        look = _Look(repo, stages, notes or root, pull=pull)
+        return look.plan(stage, node, upstream, force=force)
 
 
 def _patience(who: str) -> Callable[[], None]:
@@ -111,7 +116,7 @@ def _patience(who: str) -> Callable[[], None]:
 
 
 @contextlib.contextmanager
-def _looking(root: Path, stages: Graph, give_up: Callable[[], None]) -> Iterator[_Look]:
+def _looking(root: Path, stages: Graph, give_up: Callable[[], None]) -> Iterator[Repo]:
     """Opens DVC's repository and holds its lock, and leaves what a killed run left as it is."""
     with (
         contextlib.chdir(root),
@@ -124,31 +129,35 @@ def _looking(root: Path, stages: Graph, give_up: Callable[[], None]) -> Iterator
                 f"a run was killed while it wrote {', '.join(map(str, torn))}",
                 "start a run, which brings the file back; then plan again",
             )
-        look = _Look(repo, stages)
-        for file in {node.file for node in stages.stages if node.file.endswith(".yaml")}:
-            look.entries((root / file).with_suffix(".lock"))  # a broken one is named
-        yield look
+        yield repo
 
 
 class _Look:
     """One look at a repository, while DVC's lock is held.
 
-    Attributes:
+    Args:
         repo: DVC's repository.
-        entries: Reads a ``dvc.lock``, each of them once.
+        stages: Its stages.
+        notes: The root folder in which durations are noted.
+        pull: See `of_stage`.
+
+    Raises:
+        GraphError: A ``dvc.lock`` is broken.
     """
 
-    def __init__(self, repo: Repo, stages: Graph) -> None:
-        self.repo = repo
-        self.entries = functools.cache(lockfile.parse)
+    def __init__(self, repo: Repo, stages: Graph, notes: Path, *, pull: bool = False) -> None:
+        self._entries = functools.cache(lockfile.parse)  # each file is read once
         self._stages = stages
+        self._notes = notes
+        self._pull = pull
+        for file in {node.file for node in stages.stages if node.file.endswith(".yaml")}:
+            self._entries((Path(repo.root_dir) / file).with_suffix(".lock"))
 
     def plan(
         self,
         stage: Stage,
         node: StageNode,
         planned: Mapping[str, StagePlan],
-        notes: Path,
         *,
         force: bool,
     ) -> StagePlan:
@@ -162,21 +171,24 @@ class _Look:
         except (DvcException, EngineError) as error:
             fault = error.fact if isinstance(error, EngineError) else dvc_errors.explain(error)
             found = StagePlan(node.name, "fail", fault=fault)
-        return replace(found, seconds=last_duration(notes, node.name)).after(upstream)
+        return replace(found, seconds=last_duration(self._notes, node.name)).after(upstream)
 
     def _action(
         self, name: str, stage: Stage, upstream: Collection[StagePlan], *, force: bool
     ) -> StagePlan:
         if stage.frozen:
             gone = [reasons.path_of(out) for out in stage.outs if not out.exists]
-            if gone:
+            if gone and not self._pull:
                 raise EngineError(f"it is frozen, and there is no {', '.join(gone)}")
             return StagePlan(name, "stay")
         expected, unsure = self._expected(stage, upstream)
-        why = reasons.find(stage, force=force, expected=expected, entries=self.entries)
+        why = reasons.find(stage, force=force, expected=expected, entries=self._entries)
+        if self._pull:
+            why = tuple(change for change in why if not change.is_absence)
         if not why:
             return StagePlan(name, "may run" if unsure else "stay", depends_on=unsure)
-        absent = dvc_errors.absent(name, *reasons.missing(stage, expected))
+        gone, params = reasons.missing(stage, expected)
+        absent = dvc_errors.absent(name, [] if self._pull else gone, params)
         if absent:
             raise absent
         sure = unsure or {"force", "always"} & {change.kind for change in why}

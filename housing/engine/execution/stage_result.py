@@ -33,6 +33,11 @@ class Change:
     before: str = ""
     after: str = ""
 
+    @property
+    def is_absence(self) -> bool:
+        """Whether it says only that a known content is not here."""
+        return bool(self.before) and self.after in ("missing", "not in cache")
+
     def __str__(self) -> str:
         if self.kind in ("force", "always", "new"):
             return {"force": "forced", "always": "runs at every look", "new": "never ran here"}[
