@@ -60,7 +60,7 @@ def make(
     stages = graph.load(root, give_up)
     taken = {one for name in names or [ALL] for one in select(name, "upstream", stages.upstream)}
     done: dict[str, StagePlan] = {}
-    with _looking(root, stages, give_up) as repo:
+    with _looking(root, give_up) as repo:
         look = _Look(repo, stages, root)
         known = {name_of(stage): stage for stage in repo.index.stages}
         for node in (node for node in stages.stages if node.name in taken):
@@ -98,7 +98,7 @@ def of_stage(  # noqa: PLR0913 - a name says what each is for
     give_up = _patience(name)
     stages = graph.load(root, give_up)
     node = stages[name]
-    with _looking(root, stages, give_up) as repo:
+    with _looking(root, give_up) as repo:
         (stage,) = repo.stage.collect(name)
         look = _Look(repo, stages, notes or root, pull=pull)
         return look.plan(stage, node, upstream, force=force)
@@ -116,7 +116,7 @@ def _patience(who: str) -> Callable[[], None]:
 
 
 @contextlib.contextmanager
-def _looking(root: Path, stages: Graph, give_up: Callable[[], None]) -> Iterator[Repo]:
+def _looking(root: Path, give_up: Callable[[], None]) -> Iterator[Repo]:
     """Opens DVC's repository and holds its lock, and leaves what a killed run left as it is."""
     with (
         contextlib.chdir(root),
