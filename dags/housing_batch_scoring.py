@@ -14,7 +14,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TriggerRule
 
 from housing.domain.config import load_registered
-from housing.engine.airflow.assets import folder_asset
+from housing.engine import folder_asset
 from housing.orchestration.alias_assets import alias_asset
 from housing.orchestration.notify_tasks import CHANNELS, NotifyScoringOperator
 from housing.orchestration.scoring_tasks import FindFilesOperator, ScoreFileOperator

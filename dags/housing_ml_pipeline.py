@@ -12,8 +12,7 @@ from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable
 from airflow.sdk.api.datamodels._generated import DagRunType
 
 from housing.domain.config import load_params
-from housing.engine.airflow.assets import folder_asset
-from housing.engine.airflow.task_group import DvcTaskGroup
+from housing.engine import DvcTaskGroup, folder_asset
 from housing.orchestration.alias_assets import alias_asset
 from housing.orchestration.dashboard_task import DashboardOperator
 from housing.orchestration.finish_tasks import FailureAlertOperator, SummaryOperator

@@ -10,10 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from housing.engine.airflow.assets import asset_of, folder_asset
     from housing.engine.airflow.operator import DvcStageOperator
     from housing.engine.airflow.schedule import upstream_assets
     from housing.engine.airflow.task_group import DvcDag, DvcTaskGroup
-    from housing.engine.errors import EngineError
+    from housing.engine.errors import EngineError, GraphError, OptionsError
     from housing.engine.graph import Graph, StageNode
     from housing.engine.stage_notes import note_links
 
@@ -23,7 +24,11 @@ __all__ = [
     "DvcTaskGroup",
     "EngineError",
     "Graph",
+    "GraphError",
+    "OptionsError",
     "StageNode",
+    "asset_of",
+    "folder_asset",
     "note_links",
     "upstream_assets",
 ]
@@ -34,7 +39,11 @@ _HOMES = {
     "DvcTaskGroup": "airflow.task_group",
     "EngineError": "errors",
     "Graph": "graph",
+    "GraphError": "errors",
+    "OptionsError": "errors",
     "StageNode": "graph",
+    "asset_of": "airflow.assets",
+    "folder_asset": "airflow.assets",
     "note_links": "stage_notes",
     "upstream_assets": "airflow.schedule",
 }
