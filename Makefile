@@ -1,6 +1,6 @@
 # Each target is a short call of a tool that you can type yourself: see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos up down lint format secrets stack stack-deliver stack-test stack-down clean
+.PHONY: help run test chaos wheel-test up down lint format secrets stack stack-deliver stack-test stack-down clean
 
 UV := scripts/uv
 PYTHONS := $(shell sed -n 's/^requires-python = "\([^"]*\)".*/\1/p' pyproject.toml)
@@ -32,6 +32,9 @@ test: .venv/synced ## run the whole test suite
 
 chaos: .venv/synced ## kill stages at random through a real scheduler, 100 times (some 20 minutes)
 	@PYTHONPATH=benchmarks $(UV) run python -m tests.chaos
+
+wheel-test: .venv/synced ## prove the engine's wheel in an empty environment: [AIRFLOW=3.1]
+	@$(UV) run python -m tests.wheel $(AIRFLOW)
 
 up: .venv/synced ## start Airflow and MLflow: [AIRFLOW_PORT=8080] [MLFLOW_PORT=5000]
 	@$(UV) run housing up
