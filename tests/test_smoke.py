@@ -36,6 +36,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     houses = pl.read_csv(ROOT / "data" / "landing" / "california_housing.csv")
     houses.sample(ROWS, seed=1).write_csv(landing / "sample.csv")
     change(root, {"min_r2": 0.4, "max_rmse": 90_000.0, "max_coverage_gap": 0.1})
+    (root / ".gitignore").write_text("__pycache__\n", encoding="utf-8")
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    for command in (("init",), ("add", "--all"), ("commit", "--message=m")):
+        subprocess.run(["git", *who, *command], cwd=root, check=True, capture_output=True)
     return root
 
 
@@ -48,14 +52,19 @@ def change(root: Path, gate: dict[str, float]) -> None:
     path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
 
 
-def run(root: Path, *, exit_code: int) -> dict[str, Any]:
+def run(root: Path, *command: str, exit_code: int) -> dict[str, Any]:
     local = (ROOT / "local.env").read_text(encoding="utf-8").replace("${PWD}", str(root))
     pairs = (line.partition("=")[::2] for line in local.splitlines() if line and line[0] != "#")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "MLFLOW", "HOUS"))}
     env = {**kept, **dict(pairs), "HOME": str(root / "home")}
     housing = Path(sys.executable).with_name("housing")
     done = subprocess.run(
-        [housing, "run", "--json"], cwd=root, env=env, capture_output=True, text=True, check=False
+        [housing, *(command or ("run",)), "--json"],
+        cwd=root,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == exit_code, done.stdout + done.stderr
     content: dict[str, Any] = json.loads(done.stdout)
@@ -77,6 +86,13 @@ def test_cold_then_unchanged_then_rejected(project: Path) -> None:
     assert warm["verdict"]["unchanged"]
     assert warm["promotion"] is None
     assert warm["registry"]["version"] == "1"
+
+    folder = project.parent / "again"
+    again = run(project, "reproduce", "1", "--into", str(folder), exit_code=0)
+    assert (again["absent"], again["differing"]) == ([], [])
+    assert (folder / "models/xgboost.ubj").read_bytes() == (
+        project / "models/xgboost.ubj"
+    ).read_bytes()
 
     change(project, {"max_rmse": 1_000.0})
     rejected = run(project, exit_code=3)

@@ -154,6 +154,23 @@ def rollback(
 
 
 @app.command()
+def reproduce(
+    version: Annotated[str, typer.Argument(help="The version in MLflow's registry.")],
+    into: Annotated[
+        Path | None, typer.Option(help="Folder to make; housing-VERSION here if none.")
+    ] = None,
+    retrain: Annotated[
+        bool, typer.Option(help="Run every stage anew, and compare the bytes that it makes.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make a folder with the code, params, data, features and model of a version, and prove it."""
+    from housing.cli.reproduce import reproduce_version
+
+    raise typer.Exit(reproduce_version(version, into, retrain=retrain, as_json=json))
+
+
+@app.command()
 def status(json: Json = False) -> None:
     """Show which versions are live, what runs, and what waits for a person."""
     from housing.cli.status import show_status

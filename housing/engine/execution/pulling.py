@@ -131,7 +131,7 @@ class Pulling:
             if self._lacks(out):  # nobody brought it meanwhile
                 if out.exists:
                     _log.warning("%s is not what dvc.lock says: replaced", out)
-                _check_out(self._repo, out)
+                check_out(self._repo, out)
 
 
 def run_key(stage: Stage) -> str | None:
@@ -224,8 +224,13 @@ def _within(path: str, places: set[str]) -> bool:
     return path in places or any(str(folder) in places for folder in PurePath(path).parents)
 
 
-def _check_out(repo: Repo, out: Any) -> None:  # noqa: ANN401 - as above
-    """Lays an out from the cache into the workspace; of ``cache: false``, as a plain copy."""
+def check_out(repo: Repo, out: Any) -> None:  # noqa: ANN401 - as above
+    """Lays an out from the cache into the workspace; of ``cache: false``, as a plain copy.
+
+    Args:
+        repo: DVC's repository, whose lock the caller holds.
+        out: DVC's out, whose content is in the cache.
+    """
     cache = repo.cache.local
     types = cache.cache_types
     if not out.use_cache:

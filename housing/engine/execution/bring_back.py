@@ -1,0 +1,74 @@
+"""Lays out in a folder what ``dvc.lock`` says, from DVC's cache and its remote, and proves it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from housing.engine.execution import locks, reasons
+from housing.engine.execution.pulling import check_out
+from housing.engine.execution.transfers import Transfers, as_cached
+
+
+def use_cache_of(project: Path, root: Path) -> None:
+    """Lets a folder use the cache of another one, where that has one.
+
+    Args:
+        project: The other's root folder.
+        root: DVC's root folder, new.
+    """
+    with locks.open_repo(project, _never) as repo:
+        cache = Path(str(repo.cache.local_cache_dir)).resolve()
+    lines = f"[cache]\n    dir = {json.dumps(str(cache))}\n"
+    (root / ".dvc" / "config.local").write_text(lines, encoding="utf-8")
+
+
+def lay_out(root: Path) -> list[str]:
+    """Lays out every out that ``dvc.lock`` and the ``.dvc`` files know.
+
+    Args:
+        root: DVC's root folder.
+
+    Returns:
+        The outs that neither the cache nor the remote has.
+
+    Raises:
+        RemoteError: The remote does not answer.
+        EngineError: The remote's copy of an out is damaged.
+    """
+    with locks.open_repo(root, _never) as repo, locks.locked(repo):
+        outs: list[Any] = [out for out in repo.index.outs if out.hash_info]
+        lacking = [out for out in outs if not out.exists or out.changed_checksum()]
+        if repo.config["core"].get("remote"):
+            with locks.let_go(repo):
+                Transfers(repo, "dvc.lock", _never).fetch(lacking)
+        here = [out for out in lacking if not as_cached(out).changed_cache()]
+        for out in here:
+            check_out(repo, out)
+        return sorted(reasons.path_of(out) for out in lacking if out not in here)
+
+
+def differing(root: Path) -> list[str]:
+    """The deps, params files and outs of stages that are not what ``dvc.lock`` says.
+
+    A stage that has no entry there counts for nothing: the one that records a result in a registry
+    has none yet at that moment.
+
+    Args:
+        root: DVC's root folder.
+    """
+    with locks.open_repo(root, _never) as repo, locks.locked(repo):
+        stages: list[Any] = [stage for stage in repo.index.stages if stage.cmd]
+        return sorted(
+            {
+                reasons.path_of(item)
+                for stage in stages
+                for item in (*stage.deps, *stage.outs)
+                if item.hash_info and item.workspace_status()
+            }
+        )
+
+
+def _never() -> None:
+    """Nobody else works in the folder, so nobody is waited for in vain."""
