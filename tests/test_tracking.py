@@ -25,7 +25,13 @@ from housing.domain.config import parse_params
 from housing.errors import EvidenceError, TrackingError, TrackingUnavailableError
 from housing.mlops.tracking.connection import connected
 from housing.mlops.tracking.digest import BUNDLE, require
-from housing.mlops.tracking.result import broken_links, data_time, file_md5, read_result
+from housing.mlops.tracking.result import (
+    broken_links,
+    data_time,
+    file_md5,
+    git_revision,
+    read_result,
+)
 from housing.mlops.tracking.run_content import parameters, seconds_name
 from housing.mlops.tracking.tracked_run import COMPLETE, DATA_TIME, HASH, MODEL_ID, RESULT, track
 from housing.settings import Settings
@@ -336,3 +342,31 @@ def test_a_file_that_is_no_store_is_no_traceback(tmp_path: Path) -> None:
     ):
         pass
     assert store.read_text().startswith("no database")
+
+
+def test_the_revision_is_the_commit_and_whether_code_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b.example")
+        done = subprocess.run(
+            ["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    root = tmp_path / "project"
+    root.mkdir()
+    assert not git_revision(root)
+    git("init", "--quiet")
+    assert not git_revision(root)
+    for name in ("code.py", "dvc.lock"):
+        (root / name).write_text("first\n")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "first")
+    head = git("rev-parse", "HEAD")
+    monkeypatch.setenv("PATH", "")  # as in the stack's image, where there is no git
+    (root / "dvc.lock").write_text("a result\n")
+    (root / "new.txt").touch()
+    assert git_revision(root) == head
+    (root / "code.py").write_text("second\n")
+    assert git_revision(root) == f"{head}+"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,18 +182,25 @@ def data_time(root: Path) -> int:
 
 
 def git_revision(root: Path) -> str:
-    """The commit that is checked out, with ``+`` where tracked files differ, or ""."""
-    try:
-        head = _git(root, "rev-parse", "HEAD")
-        # dvc.lock changes with each run: it is the result, not the code that made it.
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ":!dvc.lock")
-    except (OSError, subprocess.CalledProcessError):
+    """The commit that is checked out, with ``+`` where tracked files differ, or "" without one.
+
+    It needs no ``git``, which the stack's image has not.
+
+    Args:
+        root: DVC's root folder, in the repository.
+    """
+    import pygit2
+
+    # dvc.lock changes with each run: it is the result, not the code that made it.
+    lock = (root / "dvc.lock").resolve()
+    place = pygit2.discover_repository(str(root))
+    if place is None:
         return ""
-    return f"{head}+" if changed else head
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=30
-    )
-    return done.stdout.strip()
+    try:
+        repository = pygit2.Repository(place)
+        head = str(repository.head.target)
+        changed = repository.status(untracked_files="no", ignored=False)
+    except pygit2.GitError:  # there is no commit yet, or it belongs to somebody else
+        return ""
+    top = Path(repository.workdir).resolve()
+    return f"{head}+" if any(top / path != lock for path in changed) else head
