@@ -123,4 +123,4 @@ fi
 mkdir -p /mlflow/.tmp
 create_admin
 PGPASSWORD=$MLFLOW_DB_PASSWORD MLFLOW_AUTH_CONFIG_PATH=$project/docker/mlflow.ini \
-  python "$project/docker/mlflow_admin.py"
+  python "$project/docker/mlflow_users.py"

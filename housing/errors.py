@@ -9,6 +9,7 @@ HousingError
 ├── ModelStoppedError        a logged model was killed, or too slow: a retry helps
 ├── TrackingError            MLflow's side
 │   ├── TrackingUnavailableError  MLflow did not answer: a retry helps
+│   ├── LoginRefusedError    MLflow wants another login, or one with more rights
 │   ├── RunNotFoundError     MLflow does not know the run of this result
 │   ├── EvidenceError        dvc.lock, the workspace and MLflow do not agree: no retry helps
 │   └── RegistryError        the registry cannot do what was asked
@@ -67,6 +68,10 @@ class TrackingError(HousingError):
 
 class TrackingUnavailableError(TrackingError):
     """MLflow did not answer: a retry helps."""
+
+
+class LoginRefusedError(TrackingError):
+    """MLflow wants another login, or one with more rights."""
 
 
 class RunNotFoundError(TrackingError):

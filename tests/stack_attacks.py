@@ -46,6 +46,23 @@ def mlflow_is_closed(stack: Stack, promoted: tuple[str, str]) -> None:
             check(code == httpx.codes.UNAUTHORIZED, f"{who} cannot {what}: {code}")
     check(stack.promoted() == promoted, "the alias is where it was")
     check(stack.mlflow.get(artifact).content == before, f"{SERVING} is what it was")
+    _tasks_are_no_admin(stack)
+
+
+def _tasks_are_no_admin(stack: Stack) -> None:
+    """What the login of the tasks may not do: make users, or take the admin's place."""
+    eve = {"username": "eve", "password": "password1234"}
+    calls = {
+        "create a user": ("POST", "create", eve),
+        "become an admin": ("PATCH", "update-admin", {"username": "tasks", "is_admin": True}),
+        "set the admin's password": ("PATCH", "update-password", eve | {"username": "admin"}),
+    }
+    login = ("tasks", stack.password["MLFLOW_TASKS_PASSWORD"])
+    with httpx.Client(timeout=60, auth=login) as tasks:
+        for what, (method, call, content) in calls.items():
+            url = f"{stack.mlflow_url}/mlflow/users/{call}"
+            code = tasks.request(method, url, json=content).status_code
+            check(code == httpx.codes.FORBIDDEN, f"the tasks' login cannot {what}: {code}")
 
 
 def logged_model(stack: Stack, run: str) -> str:
@@ -141,5 +158,5 @@ def stages_have_no_key(stack: Stack) -> None:
     seen = stack.inside(SCHEDULER, "sh", "-c", f"{script}; true")
     check("HOUSING_ROOT" in seen, f"this is the environment of {LONG_STAGE}'s command")
     known = {name for name, value in stack.password.items() if value in seen}
-    check(known <= {"MLFLOW_ADMIN_PASSWORD"}, f"it holds no key but MLflow's: {sorted(known)}")
+    check(known <= {"MLFLOW_TASKS_PASSWORD"}, f"it holds no key but its own login: {sorted(known)}")
     stack.ends_well(run)

@@ -104,7 +104,7 @@ SECRETS = {
     "postgres": {"POSTGRES_PASSWORD", "AIRFLOW_DB_PASSWORD", "MLFLOW_DB_PASSWORD"},
     "init": {
         *("AIRFLOW_ADMIN_PASSWORD", "AIRFLOW_DB_PASSWORD"),
-        *("MLFLOW_ADMIN_PASSWORD", "MLFLOW_DB_PASSWORD"),
+        *("MLFLOW_ADMIN_PASSWORD", "MLFLOW_DB_PASSWORD", "MLFLOW_TASKS_PASSWORD"),
     },
     "mlflow": {"MLFLOW_DB_PASSWORD", "MLFLOW_SECRET_KEY"},
     "airflow-api-server": {
@@ -113,11 +113,11 @@ SECRETS = {
     },
     "airflow-scheduler": {
         *("AIRFLOW_DB_PASSWORD", "AIRFLOW_JWT_SECRET"),
-        *("MLFLOW_ADMIN_PASSWORD", "REDIS_PASSWORD"),
+        *("MLFLOW_TASKS_PASSWORD", "REDIS_PASSWORD"),
     },
     "airflow-dag-processor": {"AIRFLOW_DB_PASSWORD", "AIRFLOW_FERNET_KEY"},
     "airflow-triggerer": {"AIRFLOW_DB_PASSWORD", "AIRFLOW_FERNET_KEY"},
-    "airflow-worker": {"MLFLOW_ADMIN_PASSWORD", "REDIS_PASSWORD"},
+    "airflow-worker": {"MLFLOW_TASKS_PASSWORD", "REDIS_PASSWORD"},
     "maintenance": {"AIRFLOW_DB_PASSWORD"},
     "redis": {"REDIS_PASSWORD"},
     "flower": {"AIRFLOW_ADMIN_PASSWORD", "REDIS_PASSWORD"},

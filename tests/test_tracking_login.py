@@ -36,7 +36,10 @@ RESULT = Result(Path(), "xgboost", {}, "0" * 16)
 
 
 class Guard(BaseHTTPRequestHandler):
-    """Hands requests below a path on to MLflow, for those who log in or show a certificate."""
+    """Hands requests below a path on to MLflow, for those who log in or show a certificate.
+
+    As MLflow's own login does, it forbids a user that is no admin to look at what is not there.
+    """
 
     target: ClassVar[str]
 
@@ -52,6 +55,9 @@ class Guard(BaseHTTPRequestHandler):
             url = self.target + self.path.removeprefix(PREFIX)
             kind = {"Content-Type": self.headers.get("Content-Type", "application/json")}
             found = httpx.request(self.command, url, content=body, headers=kind, timeout=30)
+            if found.status_code == 404 and "registered-models/alias" in url:
+                self.answer(403, b"Permission denied", "text/html")
+                return
             self.answer(found.status_code, found.content, found.headers["Content-Type"])
 
     def answer(self, status: int, content: bytes, kind: str) -> None:

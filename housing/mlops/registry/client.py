@@ -25,6 +25,8 @@ METRIC = "housing.metric."
 VERDICT_FILE = "gate/verdict.json"
 ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
 """What MLflow answers for a model, an alias or a version that it does not have."""
+FORBIDDEN = "PERMISSION_DENIED"
+"""The answer to what a login may not do: only an admin's may ask for a model that is not there."""
 
 
 def moved_aliases(params: Params) -> tuple[str, ...]:
@@ -46,9 +48,22 @@ def alias_version(client: MlflowClient, model: str, alias: str) -> ModelVersion 
     try:
         return client.get_model_version_by_alias(model, alias)
     except MlflowException as error:
-        if error.error_code not in ABSENT:
+        forbidden = error.error_code == FORBIDDEN and not _is_registered(client, model)
+        if not forbidden and error.error_code not in ABSENT:
             raise
         return None
+
+
+def _is_registered(client: MlflowClient, model: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_registered_model(model)
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        return False
+    return True
 
 
 def result_version(client: MlflowClient, model: str, run_id: str) -> ModelVersion | None:

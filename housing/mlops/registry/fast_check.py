@@ -11,7 +11,7 @@ from typing import Any
 
 from housing.domain.config import Params
 from housing.domain.gate import Verdict
-from housing.errors import TrackingError, TrackingUnavailableError
+from housing.errors import LoginRefusedError, TrackingError, TrackingUnavailableError
 from housing.mlops.registry.client import (
     ABSENT,
     LIMITS,
@@ -99,7 +99,13 @@ def _by_client(settings: Settings, model: str, alias: str) -> Seen | None:
 
 
 def _over_http(settings: Settings, model: str, alias: str) -> Seen | None:
-    found = _get(settings, "registered-models/alias", {"name": model, "alias": alias})
+    try:
+        found = _get(settings, "registered-models/alias", {"name": model, "alias": alias})
+    except LoginRefusedError:
+        # Where users are no admins, MLflow forbids to look at a model that is not there.
+        found = _get(settings, "registered-models/get", {"name": model})
+        if found is not None:
+            raise
     if found is None:
         return None
     version = found["model_version"]

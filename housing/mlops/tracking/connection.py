@@ -10,7 +10,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
-from housing.errors import TrackingError, TrackingUnavailableError
+from housing.errors import LoginRefusedError, TrackingError, TrackingUnavailableError
 from housing.mlops.tracking.request import get, in_time, set_login
 from housing.mlops.tracking.sqlite import create_store
 from housing.settings import WEB, Settings
@@ -103,9 +103,10 @@ def unavailable(settings: Settings, error: Exception) -> TrackingError:
     )
 
 
-def refused(settings: Settings, message: str) -> TrackingError:
+def refused(settings: Settings, message: str) -> LoginRefusedError:
     """The error to raise when MLflow refuses the login."""
-    return TrackingError(f"MLflow at {settings.store} refuses the login: {message}", LOGIN_HINT)
+    fact = f"MLflow at {settings.store} refuses the login: {message}"
+    return LoginRefusedError(fact, LOGIN_HINT)
 
 
 class _InTime:
