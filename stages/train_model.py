@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from housing.domain.config import Params
+from housing.domain.features import Transform
 from housing.domain.metrics import regression_metrics
 from housing.domain.model import train
 from housing.domain.tables import read_table
@@ -32,7 +33,11 @@ def main(params: Params) -> None:
     validation = read_table(FEATURES / "validation.parquet")
     start = time.monotonic()
     training = train(
-        params.train[candidate], read_table(FEATURES / "train.parquet"), validation, params.seed
+        params.train[candidate],
+        read_table(FEATURES / "train.parquet"),
+        validation,
+        params.seed,
+        Transform.load(FEATURES / "transform.json"),
     )
     seconds = time.monotonic() - start
     MODELS.mkdir(parents=True, exist_ok=True)

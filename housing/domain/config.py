@@ -65,8 +65,26 @@ class FeatureParams(Section):
     max_categories: int = Field(default=30, ge=1)
 
 
+class NeighbourParams(Section):
+    """Statistics of the prices of the nearest training rows, as further features of a candidate.
+
+    Attributes:
+        near: How many of the nearest training rows on the map each statistic is made of.
+        alike: The same for the nearest on the map and in attributes together.
+        attributes: Weight of one standard deviation of each attribute's ranks.
+        km: Distance on the map that counts as much as a weight of 1.
+        per: Column by which prices are divided: their ratio is a further statistic.
+    """
+
+    near: tuple[Annotated[int, Field(ge=1)], ...]
+    alike: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    attributes: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    km: float = Field(default=15, gt=0)
+    per: str | None = None
+
+
 class CandidateParams(Section):
-    """Settings of one candidate, under XGBoost's own names."""
+    """Settings of one candidate, under XGBoost's own names but for the neighbours."""
 
     booster: Literal["gbtree", "gblinear"]
     n_estimators: int = Field(ge=1)
@@ -78,6 +96,8 @@ class CandidateParams(Section):
     colsample_bytree: float = Field(default=1, gt=0, le=1)
     reg_lambda: float = Field(default=1, ge=0)
     reg_alpha: float = Field(default=0, ge=0)
+    num_parallel_tree: int = Field(default=1, ge=1)
+    neighbours: NeighbourParams | None = None
 
 
 class EvaluateParams(Section):

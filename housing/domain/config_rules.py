@@ -59,6 +59,7 @@ def conflicts(content: object) -> list[str]:
         _csv,
         _split,
         _features,
+        _neighbours,
         _names,
         _candidates,
         _registry,
@@ -129,6 +130,29 @@ def _features(content: Mapping[str, Any]) -> Iterator[Fault]:
         for key in ("places", "rotations"):
             if features.get(key):
                 yield f"features.{key}", "need a column with the role latitude and one longitude"
+
+
+def _neighbours(content: Mapping[str, Any]) -> Iterator[Fault]:
+    table, train = columns_of(content), as_mapping(content.get("train"))
+    located = {role_of(column) for column in table.values()} >= {"latitude", "longitude"}
+    for candidate in as_list(content.get("candidates")):
+        settings = as_mapping(as_mapping(train.get(str(candidate))).get("neighbours"))
+        key = f"train.{candidate}.neighbours"
+        if not table or not settings:
+            continue
+        if not located:
+            yield key, "need a column with the role latitude and one longitude"
+        if not as_list(settings.get("near")) and not as_list(settings.get("alike")):
+            yield key, "near and alike are both empty"
+        per = settings.get("per")
+        for part, names in (
+            ("attributes", [*as_mapping(settings.get("attributes"))]),
+            ("per", [] if per is None else [per]),
+        ):
+            for name in names:
+                column = table.get(str(name), {})
+                if column.get("type") not in NUMBERS or role_of(column) not in INPUTS:
+                    yield f"{key}.{part}", f"{name!r} is no numeric input column"
 
 
 def _names(content: Mapping[str, Any]) -> Iterator[Fault]:

@@ -15,13 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from housing.domain.config import CandidateParams
+from housing.domain.features import Transform
+from housing.domain.nearest import FEW, Features
+from housing.domain.neighbours import Neighbours
 from housing.domain.tables import Table
 from housing.errors import ModelError
 
 if TYPE_CHECKING:
     from xgboost import Booster, DMatrix
 
-_FEATURES = "features"  # attribute of the booster
+# Attributes of the booster: text that XGBoost keeps in the model's file.
+_FEATURES = "features"
+_NEIGHBOURS = "neighbours"
 
 
 @dataclass(frozen=True)
@@ -32,13 +37,16 @@ class Model:
         booster: XGBoost's model.
         features: Names of its features, in its order. They are no feature names of the booster:
             XGBoost forbids some letters that a category may hold.
+        neighbours: Makes further features, which the booster takes after those; None where it
+            takes none.
     """
 
     booster: Booster
     features: tuple[str, ...]
+    neighbours: Neighbours | None = None
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Predicts prices, on all cores unless the model has just been trained.
+        """Predicts prices, on all cores where there are many rows.
 
         Args:
             x: Feature values in the order of ``features``, shape (rows, features), NaN where
@@ -57,7 +65,10 @@ class Model:
                 f"the model takes {len(self.features)} features, but got an array of {x.shape}",
                 "dvc repro",
             )
-        return np.asarray(self.booster.predict(DMatrix(x)), dtype=np.float64)
+        few = len(x) < FEW
+        self.booster.set_param({"nthread": 1 if few else 0})
+        matrix = DMatrix(self._complete(x), nthread=1 if few else None)
+        return np.asarray(self.booster.predict(matrix), dtype=np.float64)
 
     def importance(self) -> dict[str, float]:
         """Share of each feature in what the model does, the largest first; the shares add up to 1.
@@ -71,7 +82,7 @@ class Model:
         sizes = {
             # XGBoost types a score as a list too, for models of several outputs.
             name: abs(cast(float, scores.get(f"f{index}", 0.0)))
-            for index, name in enumerate(self.features)
+            for index, name in enumerate(self._names)
         }
         total = sum(sizes.values()) or 1.0
         ranked = sorted(sizes, key=lambda name: (-sizes[name], name))
@@ -98,10 +109,25 @@ class Model:
         except XGBoostError as error:
             fact = f"{path} is no model of XGBoost: {_first_line(error)}"
             raise ModelError(fact, "dvc repro --force") from error
-        features = booster.attr(_FEATURES)
+        features, neighbours = booster.attr(_FEATURES), booster.attr(_NEIGHBOURS)
         if features is None:
             raise ModelError(f"{path} does not name its features", "dvc repro --force")
-        return cls(booster, tuple(json.loads(features)))
+        try:
+            found = None if neighbours is None else Neighbours.parse(neighbours)
+        except ValueError as error:
+            raise ModelError(f"{path} has damaged neighbours", "dvc repro --force") from error
+        return cls(booster, tuple(json.loads(features)), found)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """Names of all features of the booster."""
+        return self.features + (self.neighbours.names if self.neighbours else ())
+
+    def _complete(self, x: Features) -> Features:
+        if self.neighbours is None:
+            return x
+        needed = [self.features.index(name) for name in self.neighbours.columns]
+        return np.hstack([x, self.neighbours.apply(x[:, needed])])
 
 
 @dataclass(frozen=True)
@@ -128,7 +154,13 @@ class Training:
     curve: tuple[Step, ...]
 
 
-def train(settings: CandidateParams, train: Table, validation: Table, seed: int) -> Training:
+def train(
+    settings: CandidateParams,
+    train: Table,
+    validation: Table,
+    seed: int,
+    transform: Transform | None = None,
+) -> Training:
     """Trains one candidate on the training rows and stops early on the validation rows.
 
     Args:
@@ -136,17 +168,25 @@ def train(settings: CandidateParams, train: Table, validation: Table, seed: int)
         train: Rows to learn from.
         validation: Rows that say when to stop, and nothing else.
         seed: Of the rows and features that each tree sees.
+        transform: What made the features; only a candidate with neighbours needs it.
 
     Raises:
-        ModelError: XGBoost refuses the settings or the data.
+        ModelError: XGBoost refuses the settings or the data, or too few rows have neighbours.
     """
     from xgboost import DMatrix
     from xgboost.core import XGBoostError
 
+    neighbours = None
+    x, held_out = train.x, validation.x
+    if settings.neighbours is not None and transform is not None:
+        neighbours = Neighbours.fit(train, transform, settings.neighbours)
+        x = np.hstack([x, neighbours.apply_to_training(train)])
+        needed = validation.frame.select(neighbours.columns).to_numpy(order="c")
+        held_out = np.hstack([held_out, neighbours.apply(needed)])
     try:
         matrices = {
-            "train": DMatrix(train.x, train.y),
-            "validation": DMatrix(validation.x, validation.y),
+            "train": DMatrix(x, train.y),
+            "validation": DMatrix(held_out, validation.y),
         }
         booster, curve = _boost(settings, matrices, seed, settings.n_estimators)
         best = int(booster.best_iteration)
@@ -161,7 +201,9 @@ def train(settings: CandidateParams, train: Table, validation: Table, seed: int)
             "look at train in params.yaml and at reports/data_quality.json",
         ) from error
     booster.set_attr(**{_FEATURES: json.dumps(train.features)})
-    return Training(Model(booster, train.features), best, curve)
+    if neighbours is not None:
+        booster.set_attr(**{_NEIGHBOURS: neighbours.dump()})
+    return Training(Model(booster, train.features, neighbours), best, curve)
 
 
 def _boost(
@@ -187,7 +229,10 @@ def _boost(
 def _xgboost_params(settings: CandidateParams, seed: int) -> dict[str, Any]:
     names = {"booster", "learning_rate", "reg_lambda", "reg_alpha"}
     if settings.booster == "gbtree":
-        names |= {"max_depth", "min_child_weight", "subsample", "colsample_bytree"}
+        names |= {
+            *("max_depth", "min_child_weight", "num_parallel_tree"),
+            *("subsample", "colsample_bytree"),
+        }
     chosen = settings.model_dump(include=names)
     return chosen | {
         "objective": "reg:squarederror",

@@ -41,6 +41,8 @@ CODE = (
     "domain/data/schema.py",
     "domain/features.py",
     "domain/model.py",
+    "domain/nearest.py",
+    "domain/neighbours.py",
     "domain/tables.py",
     "engine/__init__.py",
     "engine/errors.py",
@@ -56,6 +58,7 @@ REQUIREMENTS = (
     "pyarrow",
     "pydantic",
     "pyyaml",
+    "scipy",
     "xgboost",
 )
 COLUMNS = "columns.json"
