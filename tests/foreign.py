@@ -85,7 +85,7 @@ def make_churn(root: Path) -> Path:
 def environment(dag_file: Path, **more: str) -> dict[str, str]:
     """The environment of an Airflow of the other team's own, with nothing of this project's."""
     home = dag_file.parents[1]
-    own = ("AIRFLOW", "DVC_", "HOUSING_", "MLFLOW_")
+    own = ("AIRFLOW", "DVC_", "HOUSING_", "MLFLOW_", "PYTHONDONTWRITEBYTECODE")
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(own)},
         "AIRFLOW_HOME": str(home / "airflow"),
