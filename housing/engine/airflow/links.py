@@ -101,15 +101,28 @@ def git_place(root: Path) -> GitPlace | None:
     from dulwich.errors import NotGitRepository  # DVC's own; it is too heavy for a DAG file
     from dulwich.repo import Repo
 
+    top = _version_of_a_bundle(root.resolve())
     try:
-        with Repo.discover(str(root)) as repo:
+        with Repo(str(top.parents[1] / "bare")) if top else Repo.discover(str(root)) as repo:
             remote = repo.get_config().get((b"remote", b"origin"), b"url").decode()
-            revision = repo.head().decode()
-            folder = root.resolve().relative_to(Path(repo.path).resolve())
+            revision = top.name if top else repo.head().decode()
+            folder = root.resolve().relative_to(top or Path(repo.path).resolve())
     except (NotGitRepository, KeyError):
         return None
     web = web_address(remote)
     return GitPlace(web, revision, folder) if web else None
+
+
+def _version_of_a_bundle(root: Path) -> Path | None:
+    """The folder in which Airflow's git bundle laid out one commit, where the root is inside it.
+
+    That folder has the commit's name and no git of its own: the bundle keeps it in ``bare``, two
+    folders up.
+    """
+    for folder in (root, *root.parents):
+        if folder.parent.name == "versions" and (folder.parents[1] / "bare").is_dir():
+            return folder
+    return None
 
 
 def stage_address(root: Path, file: str) -> str:
