@@ -31,7 +31,13 @@ def main(params: Params) -> None:
     rows = {}
     for name in SIDES:
         chosen = side == name
-        table = label(houses.filter(chosen), ids.filter(chosen), transform, params.data)
+        frame, own = houses.filter(chosen), ids.filter(chosen)
+        features = (
+            transform.apply_to_training(frame, own, params.data.target)
+            if name == "train"
+            else transform.apply(frame)
+        )
+        table = label(frame, own, features, params.data)
         table.write_parquet(FEATURES / f"{name}.parquet")
         rows[name] = table.height
     counted = ", ".join(f"{count:,} {name}" for name, count in rows.items())

@@ -155,7 +155,8 @@ class Workspace:
         tables = {}
         for name in ("train", "validation", "test"):
             mask = side == name
-            rows = label(table.filter(mask), ids.filter(mask), transform, self.params.data)
+            frame = table.filter(mask)
+            rows = label(frame, ids.filter(mask), transform.apply(frame), self.params.data)
             rows.write_parquet(self.root / f"data/features/{name}.parquet")
             tables[name] = Table(rows)
         return tables, transform

@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 
 from housing.domain.config import Params, load_params, parse_params
 from housing.domain.features import EARTH_RADIUS, Scale, Transform, distance, label
+from housing.domain.split import row_ids
 from housing.domain.tables import LATITUDE, LONGITUDE, ROW, TARGET, Table, read_table
 from housing.errors import ConfigError, DataError
 
@@ -58,7 +59,8 @@ OTHER = other([(50.0, 2, "flat"), (150.0, 4, "flat"), (None, None, None), (100.0
 def test_numbers_are_standardised_on_the_training_rows() -> None:
     params = other_params(ratios={"area_per_room": ["area", "rooms"]})
     out = Transform.fit(OTHER, params).apply(OTHER)
-    assert out.columns == ["area", "rooms", "area_per_room", "kind=<loft>", "kind=flat"]
+    kinds = ["kind=<loft>", "kind=flat"]
+    assert out.columns == ["area", "rooms", "kind_price", "area_per_room", *kinds]
     assert set(out.dtypes) == {pl.Float32}
     step = math.sqrt(1.5)
     assert out["area"].to_list() == pytest.approx([-step, step, math.nan, 0.0], nan_ok=True)
@@ -102,6 +104,7 @@ def test_dates_give_year_month_and_ages_and_truth_is_a_number() -> None:
         "area",
         "rooms",
         *made,
+        "kind_price",
         "age",
         "waited",
         "kind=<loft>",
@@ -117,6 +120,38 @@ def test_dates_give_year_month_and_ages_and_truth_is_a_number() -> None:
     lazy = raw.apply(table.lazy()).collect(engine="streaming")
     assert_frame_equal(lazy, out, check_exact=True)
     assert_frame_equal(pl.concat([raw.apply(table[i]) for i in range(4)]), out, check_exact=True)
+
+
+def test_a_text_has_the_mean_price_of_its_rows_drawn_towards_that_of_all() -> None:
+    train = other([(1.0, 1, kind) for kind in ["a", "a", "a", "b", None]])
+    train = train.with_columns(price=pl.Series([100.0, 200.0, 300.0, 900.0, 500.0]))
+    transform = Transform.fit(train, other_params())
+    prices = transform.prices["kind"]
+    assert prices.overall == 400
+    assert prices.known == {"a": (600 + 5 * 400) / (3 + 5)}  # one house at b says nothing of others
+    update = {"numbers": {"kind_price": UNIT}, "categories": {}}
+    asked = other([(1.0, 1, kind) for kind in ["a", "b", "new", None]])
+    made = transform.model_copy(update=update).apply(asked)
+    assert made["kind_price"].to_list() == [325, 400, 400, 400]
+
+
+def test_a_training_row_does_not_find_its_own_price_among_its_features() -> None:
+    generator, rows = np.random.default_rng(1), 400
+    kinds = [f"k{n}" for n in generator.integers(0, 40, rows)]
+    train = other([(float(n), 1, kind) for n, kind in enumerate(kinds)])
+    train = train.with_columns(price=pl.Series(generator.normal(1e5, 2e4, rows)))
+    ids = row_ids(train.with_columns(house=pl.int_range(rows) // 2), ("house",))
+    transform = Transform.fit(train, other_params())
+    made = transform.apply_to_training(train, ids, "price")
+    assert_frame_equal(made.drop("kind_price"), transform.apply(train).drop("kind_price"))
+    for row in (0, 17, 399):
+        same_house = pl.int_range(rows) // 2 == row // 2
+        dearer = train.with_columns(pl.when(same_house).then(1e9).otherwise("price").alias("price"))
+        again = transform.apply_to_training(dearer, ids, "price")["kind_price"]
+        assert again[row] == made["kind_price"][row]
+        assert again.to_list() != made["kind_price"].to_list()
+    # Prices have nothing to do with the kinds here: what a row is told must not tell its price.
+    assert abs(np.corrcoef(made["kind_price"], train["price"])[0, 1]) < 0.2
 
 
 @pytest.mark.parametrize(
@@ -230,11 +265,11 @@ def test_what_is_saved_is_loaded_bit_for_bit(tmp_path: Path, california: Params)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"version": 2}', "version 2, not 1"),
-        ("{}", "version None, not 1"),
-        ("[]", "version None, not 1"),
+        ('{"version": 1}', "version 1, not 2"),
+        ("{}", "version None, not 2"),
+        ("[]", "version None, not 2"),
         ("{", "is damaged: "),
-        ('{"version": 1, "inputs": {"a": "date"}}', "is damaged: "),
+        ('{"version": 2, "inputs": {"a": "date"}}', "is damaged: "),
         (None, "does not exist"),
     ],
 )
@@ -268,7 +303,7 @@ def test_the_table_of_a_side_reads_back(
     transform = Transform.fit(houses, california)
     ids = pl.Series([f"{i:016x}" for i in range(len(houses))])
     path = tmp_path / "side.parquet"
-    label(houses, ids, transform, california.data).write_parquet(path)
+    label(houses, ids, transform.apply(houses), california.data).write_parquet(path)
     table = read_table(path)
     assert table.features == transform.features
     assert table.frame.columns[-4:] == [ROW, TARGET, LATITUDE, LONGITUDE]
@@ -281,7 +316,7 @@ def test_the_table_of_a_side_reads_back(
 
 def test_a_table_without_location_has_none() -> None:
     transform = Transform.fit(OTHER, other_params())
-    frame = label(OTHER, pl.Series(["x"] * 4), transform, other_params().data)
+    frame = label(OTHER, pl.Series(["x"] * 4), transform.apply(OTHER), other_params().data)
     assert not Table(frame).located
     assert frame.columns[-2:] == [ROW, TARGET]
 
@@ -305,4 +340,4 @@ def test_a_bad_table_is_refused(tmp_path: Path, frame: pl.DataFrame | None, mess
 def test_the_file_names_its_version(tmp_path: Path) -> None:
     path = tmp_path / "transform.json"
     Transform.fit(OTHER, other_params()).save(path)
-    assert json.loads(path.read_text())["version"] == 1
+    assert json.loads(path.read_text())["version"] == 2

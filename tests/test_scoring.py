@@ -49,7 +49,7 @@ def files(
     rows = RowSchema(params.data.columns).split(houses).good
     transform = Transform.fit(rows, params)
     ids = pl.Series([f"{i:016x}" for i in range(rows.height)])
-    table = Table(label(rows, ids, transform, params.data))
+    table = Table(label(rows, ids, transform.apply(rows), params.data))
     candidate = CandidateParams(
         booster=request.param, n_estimators=20, learning_rate=0.5, early_stopping_rounds=5
     )

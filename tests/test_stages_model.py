@@ -270,7 +270,7 @@ def test_the_model_of_a_candidate_that_is_gone_is_told(other: Path) -> None:
 
 def test_another_table_needs_other_parameters_only(other: Path) -> None:
     transform = Transform.load(other / "data/features/transform.json")
-    dates = ("sold_year", "sold_month", "built", "garage", "age")
+    dates = ("sold_year", "sold_month", "built", "garage", "kind_price", "age")
     kinds = ("kind=[house]", "kind=flat")
     assert transform.features == ("area", "rooms", *dates, "area_per_room", *kinds)
     scored = pl.read_parquet(other / "reports/predictions.parquet")

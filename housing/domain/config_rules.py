@@ -178,6 +178,11 @@ def _names(content: Mapping[str, Any]) -> Iterator[Fault]:
         if column.get("type") == "date" and role_of(column) == "feature"
     ]
     made += [
+        (f"data.columns.{name}", f"{name}_price")
+        for name, column in table.items()
+        if column.get("type") == "string" and role_of(column) == "feature"
+    ]
+    made += [
         (f"data.columns.{name}.categories", f"{name}={level}")
         for name, column in table.items()
         for level in as_list(column.get("categories"))

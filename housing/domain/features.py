@@ -3,6 +3,10 @@
 Training, evaluation and batch scoring apply the same ``Transform``. It is fitted on training rows
 only, kept as readable JSON, and applied as Polars expressions that look at one row at a time, so a
 table in memory, a streamed file and a single house give the same numbers.
+
+One feature is made of prices: what houses with the same text in a column cost on average. A
+training row gets that average from training rows of other identities alone (see
+``Transform.apply_to_training``), or it would find its own price among its features.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Final, Literal, Self, TypeVar
 
+import numpy as np
 import polars as pl
 from pydantic import ValidationError
 
@@ -22,12 +27,17 @@ from housing.domain.config_rules import DATE_FEATURES
 from housing.domain.tables import LATITUDE, LONGITUDE, META, ROW, TARGET
 from housing.errors import ConfigError, DataError
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Version of the format of ``transform.json``."""
 EARTH_RADIUS = 6371.0088
 """Mean radius of the Earth in km (Moritz 2000, Geodetic Reference System 1980)."""
 DAYS_PER_YEAR = 365.2425
 """Mean length of a year of the Gregorian calendar, in days."""
+
+FOLDS: Final = 5
+"""Parts of the training rows; the mean prices of one are made from the others."""
+PRIOR_ROWS: Final = 5
+"""Rows at the mean price of all that are added to the rows of each text."""
 
 AnyFrame = TypeVar("AnyFrame", pl.DataFrame, pl.LazyFrame)
 
@@ -37,6 +47,18 @@ class Scale(Frozen):
 
     mean: float
     scale: float
+
+
+class MeanPrices(Frozen):
+    """What houses cost by their text in one column, in dollars.
+
+    Attributes:
+        overall: Mean price of all training rows: that of a text that is not known, and of none.
+        known: Mean price for each text, drawn towards the overall one where its rows are few.
+    """
+
+    overall: float
+    known: dict[str, float]
 
 
 class Transform(Frozen):
@@ -53,9 +75,10 @@ class Transform(Frozen):
         numbers: How each numeric feature is standardised, in the order of the features.
         categories: Values of each string column that have a feature of their own; all features of
             any other value, and of a missing one, are 0.
+        prices: Mean prices by the text of each string column.
     """
 
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     inputs: dict[str, ColumnType]
     location: tuple[str, str] | None
     ratios: dict[str, tuple[str, str]]
@@ -64,6 +87,7 @@ class Transform(Frozen):
     rotations: tuple[float, ...]
     numbers: dict[str, Scale]
     categories: dict[str, tuple[str, ...]]
+    prices: dict[str, MeanPrices]
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -72,7 +96,7 @@ class Transform(Frozen):
 
     @classmethod
     def fit(cls, train: pl.DataFrame, params: Params) -> Self:
-        """Learns means, scales and categories from the training rows.
+        """Learns means, scales, categories and their prices from the training rows.
 
         Args:
             train: Training rows with the columns of ``data.columns``.
@@ -93,15 +117,16 @@ class Transform(Frozen):
             rotations=made.rotations,
             numbers={},
             categories={},
+            prices={},
         )
         _require(train.columns, inputs)
+        texts = [name for name, kind in inputs.items() if kind == "string"]
+        blank = blank.model_copy(update={"prices": _fit_prices(train, texts, data.target)})
         fitted = blank.model_copy(
             update={
                 "numbers": _fit_numbers(train, blank._numbers()),
                 "categories": {
-                    name: _fit_categories(train[name], made.max_categories)
-                    for name, kind in inputs.items()
-                    if kind == "string"
+                    name: _fit_categories(train[name], made.max_categories) for name in texts
                 },
             }
         )
@@ -126,6 +151,33 @@ class Transform(Frozen):
         """
         _require(frame.collect_schema().names(), self.inputs)
         return frame.select(self.expressions())
+
+    def apply_to_training(self, train: pl.DataFrame, ids: pl.Series, target: str) -> pl.DataFrame:
+        """Turns the training rows into features, each without the prices of its own identity.
+
+        Cross-fitting: the rows are parted by their identity, and the mean prices of each part are
+        those of the other parts (Micci-Barreca 2001, "A Preprocessing Scheme for High-Cardinality
+        Categorical Attributes", SIGKDD Explorations 3:27; out of fold as scikit-learn's
+        ``TargetEncoder`` does it).
+
+        Args:
+            train: The rows that ``fit`` got.
+            ids: The hash of each row's identity.
+            target: Name of the price's column, in dollars.
+
+        Returns:
+            As ``apply``.
+        """
+        if not self.prices:
+            return self.apply(train)
+        fold = pl.Series([int(row, 16) % FOLDS for row in ids], dtype=pl.Int64)
+        parts = []
+        for number in range(FOLDS):
+            others = _fit_prices(train.filter(fold != number), list(self.prices), target)
+            own = train.filter(fold == number)
+            parts.append(self.model_copy(update={"prices": others}).apply(own))
+        # The parts lie one behind the other: this is where each row has come to stand.
+        return pl.concat(parts)[np.argsort(np.argsort(fold, kind="stable"), kind="stable")]
 
     def expressions(self) -> list[pl.Expr]:
         """The features as expressions, for a query that keeps other columns too."""
@@ -176,6 +228,9 @@ class Transform(Frozen):
         named = []
         for name, number in columns.items():
             named += _of_date(name) if self.inputs[name] == "date" else [(name, number)]
+        named += [
+            (f"{name}_price", _mean_price(name, known)) for name, known in self.prices.items()
+        ]
         named += [(name, columns[to] - columns[since]) for name, (to, since) in self.ages.items()]
         named += [(name, columns[top] / columns[low]) for name, (top, low) in self.ratios.items()]
         if self.location is not None:
@@ -210,21 +265,21 @@ def distance(latitude: pl.Expr, longitude: pl.Expr, place: Coordinates) -> pl.Ex
 
 
 def label(
-    frame: pl.DataFrame, ids: pl.Series, transform: Transform, data: DataParams
+    frame: pl.DataFrame, ids: pl.Series, features: pl.DataFrame, data: DataParams
 ) -> pl.DataFrame:
     """Makes one side of the split as ``housing.domain.tables`` lays it out.
 
     Args:
         frame: Raw rows of this side.
         ids: The hash of each row's identity.
-        transform: The fitted transformation.
+        features: What a ``Transform`` made of them.
         data: Says which columns hold the price and the location.
     """
     meta = [ids.alias(ROW), frame[data.target].cast(pl.Float64).alias(TARGET)]
     if data.location is not None:
         names = zip(data.location, (LATITUDE, LONGITUDE), strict=True)
         meta += [frame[column].cast(pl.Float64).alias(name) for column, name in names]
-    return transform.apply(frame).with_columns(meta)
+    return features.with_columns(meta)
 
 
 def _years(date: str) -> pl.Expr:
@@ -274,6 +329,29 @@ def _fit_categories(values: pl.Series, most: int) -> tuple[str, ...]:
     counts = Counter(values.drop_nulls().to_list())
     ranked = sorted(counts, key=lambda level: (-counts[level], level))
     return tuple(sorted(ranked[:most]))
+
+
+def _fit_prices(train: pl.DataFrame, texts: list[str], target: str) -> dict[str, MeanPrices]:
+    overall = float(train[target].to_numpy().mean()) if train.height else 0.0
+    found = {}
+    for name in texts:
+        prices: dict[str, list[float]] = {}
+        for text, price in train.select(name, target).drop_nulls(name).iter_rows():
+            prices.setdefault(text, []).append(price)
+        # A text that stands at one house only says nothing of others.
+        known = {
+            text: (math.fsum(some) + PRIOR_ROWS * overall) / (len(some) + PRIOR_ROWS)
+            for text, some in sorted(prices.items())
+            if len(some) > 1
+        }
+        found[name] = MeanPrices(overall=overall, known=known)
+    return found
+
+
+def _mean_price(text: str, prices: MeanPrices) -> pl.Expr:
+    return pl.col(text).replace_strict(
+        prices.known, default=prices.overall, return_dtype=pl.Float64
+    )
 
 
 def _require(present: list[str], needed: dict[str, ColumnType]) -> None:
