@@ -16,6 +16,7 @@ from airflow.sdk import DAG, TriggerRule
 from housing.domain.config import load_registered
 from housing.engine import folder_asset
 from housing.orchestration.alias_assets import alias_asset
+from housing.orchestration.dashboard_task import MovedDashboardOperator
 from housing.orchestration.notify_tasks import CHANNELS, NotifyScoringOperator
 from housing.orchestration.scoring_tasks import FindFilesOperator, ScoreFileOperator
 from housing.settings import load_settings
@@ -62,6 +63,12 @@ with DAG(
         )
         for channel in CHANNELS
     ]
+    dashboard = MovedDashboardOperator(
+        task_id="update_dashboard",
+        root=str(settings.root),
+        trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+        doc_md="Makes the page in the tab Housing anew, where a file was priced.",
+    )
     # The run's state is that of its last task: what failed before the messages counts as well.
     done = EmptyOperator(
         task_id="done",
@@ -69,4 +76,5 @@ with DAG(
         doc_md="Fails where a task failed.",
     )
     score >> notify >> done
+    score >> dashboard >> done
     [find, score] >> done

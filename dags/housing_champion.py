@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, TriggerRule
 
 from housing.domain.config import load_registered
 from housing.orchestration.alias_assets import alias_asset
 from housing.orchestration.approval import ApproveOperator, SetChampionOperator
 from housing.orchestration.champion_tasks import CompareOperator
+from housing.orchestration.dashboard_task import MovedDashboardOperator
 from housing.settings import load_settings
 
 settings = load_settings()
@@ -39,6 +40,7 @@ with DAG(
     )
     approve = ApproveOperator(
         task_id="approve",
+        root=str(settings.root),
         compare=compare.task_id,
         doc_md="Asks a person; see *Required actions*.",
     )
@@ -49,4 +51,10 @@ with DAG(
         outlets=[alias_asset("housing", names.model, names.champion)],
         doc_md="Moves the alias to the approved version, and writes the journal.",
     )
-    compare >> approve >> decide
+    dashboard = MovedDashboardOperator(
+        task_id="update_dashboard",
+        root=str(settings.root),
+        trigger_rule=TriggerRule.NONE_FAILED,  # a no is news as well
+        doc_md="Makes the page in the tab Housing anew.",
+    )
+    compare >> approve >> decide >> dashboard

@@ -94,7 +94,7 @@ with DAG(
         stages=names,
         validate=validate.task_id,
         promote=promote.task_id,
-        doc_md="Makes the page in the tab Housing anew, after a promotion and after an alert.",
+        doc_md="Makes the page in the tab Housing anew, however the run went.",
     )
     summary = SummaryOperator(
         task_id="summarize_run",

@@ -9,6 +9,7 @@ from airflow.sdk import DAG, Param
 from housing.domain.config import load_registered
 from housing.orchestration.alias_assets import alias_asset
 from housing.orchestration.champion_tasks import RollbackOperator
+from housing.orchestration.dashboard_task import MovedDashboardOperator
 from housing.settings import load_settings
 
 settings = load_settings()
@@ -37,9 +38,14 @@ with DAG(
     },
     doc_md=__doc__,
 ) as dag:
-    RollbackOperator(
+    back = RollbackOperator(
         task_id="roll_back",
         root=str(settings.root),
         outlets=[alias_asset("housing", names.model, names.champion)],
         doc_md="Moves the alias, and writes the journal.",
+    )
+    back >> MovedDashboardOperator(
+        task_id="update_dashboard",
+        root=str(settings.root),
+        doc_md="Makes the page in the tab Housing anew.",
     )

@@ -47,6 +47,15 @@ class AskedBefore(ApproveOperator):
         self._require_shown(context)
         super().execute(context)
 
+class SaysNo(ApproveOperator):
+    def execute(self, context):
+        try:
+            super().execute(context)
+        except TaskAwaitingInput as waiting:
+            return getattr(self, waiting.method_name)(context, {
+                "chosen_options": ["Reject"], "params_input": {"why": "not in May"},
+                "responded_by_user": ANN, "responded_at": datetime.now(UTC)})
+
 class NobodyAnswered(ApproveOperator):
     def execute(self, context):
         try:
@@ -68,17 +77,19 @@ with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None,
     compare = CompareOperator(task_id="compare", root=root)
     rejected = answer.override(task_id="rejected")("Reject", version="2", champion="1")
     about_version_1 = answer.override(task_id="late")("Approve", version="1", champion="")
-    approve = Answered(task_id="approve", compare="compare")
+    approve = Answered(task_id="approve", root=root, compare="compare")
     find = FindFilesOperator(task_id="find", root=root, alias="champion")
     score = ScoreFileOperator.partial(task_id="score", root=root).expand_kwargs(find.output)
     back = RollbackOperator(task_id="back", root=root, outlets=[champion])
-    end = AskedBefore(task_id="asked_before", compare="compare")
+    end = AskedBefore(task_id="asked_before", root=root, compare="compare")
     compare >> rejected >> decide("after_rejection", "rejected")
     compare >> about_version_1 >> decide("after_late_answer", "late")
     compare >> approve >> decide("decide", "approve") >> find >> score >> back
     [rejected, about_version_1] >> approve
     compare >> end
-    compare >> NobodyAnswered(task_id="nobody", compare="compare") >> decide("unasked", "nobody")
+    nobody = NobodyAnswered(task_id="nobody", root=root, compare="compare")
+    compare >> nobody >> decide("unasked", "nobody")
+    compare >> SaysNo(task_id="no", root=root, compare="compare") >> decide("after_no", "no")
 """
 
 
@@ -109,7 +120,14 @@ def run(workspace: Workspace) -> dict[str, Any]:
 
 
 def test_only_an_approval_of_what_stands_now_moves_the_alias(run: dict[str, Any]) -> None:
-    refused = {"after_rejection", "after_late_answer", "asked_before", "nobody", "unasked"}
+    refused = {
+        "after_rejection",
+        "after_late_answer",
+        "asked_before",
+        "nobody",
+        "unasked",
+        "after_no",
+    }
     states = run["states"]
     assert {states[task] for task in states if task not in refused} == {"success"}
     assert {states[task] for task in refused - {"asked_before"}} == {"skipped"}
@@ -166,6 +184,11 @@ def test_the_journal_says_who_and_why(run: dict[str, Any], workspace: Workspace)
         ("assign", "2", "ann", "{{ 6 * 6 }} flats"),
         ("rollback", "1", "dag_test", "{{ 7 * 7 }} barns"),  # what people type is no template
     ]
+
+
+def test_a_no_is_kept_with_its_words(run: dict[str, Any], workspace: Workspace) -> None:
+    assert run["states"]["after_no"] == "skipped"
+    assert "Reject by ann: not in May" in (workspace.root / "driver.log").read_text()
 
 
 def test_the_champion_emits_an_event(run: dict[str, Any]) -> None:

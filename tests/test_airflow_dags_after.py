@@ -61,14 +61,24 @@ def test_scoring_follows_the_champion_and_new_files(rendered: dict[str, Any]) ->
         "find_files": [],
         "score_file": ["find_files"],
         **{task_id: ["score_file"] for task_id in messages},
-        "done": ["find_files", *messages, "score_file"],
+        "update_dashboard": ["score_file"],
+        "done": ["find_files", *messages, "score_file", "update_dashboard"],
     }
 
 
 def test_a_person_is_asked_when_staging_changes(rendered: dict[str, Any]) -> None:
     champion = rendered["champion"]
     assert list(champion["starts"]) == ["housing/housing-price@staging"]
-    assert champion["tasks"] == {"compare": [], "approve": ["compare"], "set_champion": ["approve"]}
+    assert champion["tasks"] == {
+        "compare": [],
+        "approve": ["compare"],
+        "set_champion": ["approve"],
+        "update_dashboard": ["set_champion"],
+    }
+
+
+def test_the_dashboard_follows_every_move(rendered: dict[str, Any]) -> None:
+    assert rendered["rollback"]["tasks"]["update_dashboard"] == ["roll_back"]
 
 
 def test_a_new_champion_is_an_event(rendered: dict[str, Any]) -> None:

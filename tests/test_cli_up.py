@@ -175,7 +175,8 @@ def test_what_dies_is_started_again_and_down_leaves_nothing(project: Path) -> No
 
         told = json.loads(housing(project, "status", "--json").stdout)
         assert set(told["services"].values()) == {True}, told
-        assert told["errors"] == []
+        (fault,) = told["errors"]
+        assert "params.yaml" in fault  # this project has none; what runs is told all the same
         before = running(project)
         assert set(before) == {"keeper", *(service.name for service in site.services())}
         os.kill(before["scheduler"].pid, signal.SIGKILL)

@@ -13,15 +13,20 @@ import polars as pl
 import pytest
 
 from housing.cli.app import app
+from housing.dashboard.changes import code_hashes
 from housing.dashboard.data import collect
 from housing.dashboard.history import record_runs
-from housing.dashboard.model import DashboardData, Region
+from housing.dashboard.model import Change, DashboardData, Region
 from housing.dashboard.points import deciles
+from housing.dashboard.runs import block
 from housing.dashboard.update import update
 from housing.domain.config import Params, load_params
 from housing.domain.data.quality import describe
 from housing.domain.drift import LIMIT, drift
 from housing.domain.gate import Check, Verdict
+from housing.domain.scoring import Scores
+from housing.mlops.batch_scoring import track
+from housing.mlops.registry import decline
 from housing.mlops.registry.journal import Entry, close_entry, journal_id, open_entry
 from housing.mlops.tracking.connection import connected
 from housing.mlops.tracking.tracked_run import experiment_id
@@ -142,14 +147,14 @@ def move(client: MlflowClient, settings: Settings, params: Params, alias: str, t
     close_entry(client, opened, "done")
 
 
-def summary(run_id: str, state: str = "success") -> dict[str, Any]:
+def summary(run_id: str, state: str = "success", at: str = "") -> dict[str, Any]:
     stages = [
         {"stage": "ingest_data", "state": "unchanged", "seconds": 0.1, "saved_seconds": 4.0},
         {"stage": "train_model@linear", "state": "ran", "seconds": 2.0, "saved_seconds": 0.0},
     ]
     return {
         "run_id": run_id,
-        "ended": f"2026-05-01T12:00:0{run_id[-1]}+00:00",
+        "ended": at or f"2026-05-01T12:00:0{run_id[-1]}+00:00",
         "state": state,
         "saved_minutes": 0.07,
         "stages": stages,
@@ -212,6 +217,62 @@ def test_champion_and_challenger_are_read_from_mlflow(
     assert data.quality.deliveries[0].drift["kind"] == 0
 
 
+def test_what_people_decided_and_what_was_scored_stands_beside_the_results(
+    client: MlflowClient, settings: Settings, params: Params
+) -> None:
+    model = params.registry.model
+    first = log_result(client, settings, 1, HOUSES)
+    version = register(client, settings, params, first)
+    move(client, settings, params, "champion", version)
+    good = Verdict(result="1", run_id=first, passed=True)
+    client.set_model_version_tag(model, version, "housing.verdict", good.model_dump_json())
+    later = good.model_copy(update={"passed": False})
+    client.set_tag(first, "housing.verdict", later.model_dump_json())
+    rollback_tag = "rolled back by ann: odd prices"
+    client.set_model_version_tag(model, version, "housing.withdrawn", rollback_tag)
+    decline(settings, params, version, "bob", "not in May")
+    second = log_result(client, settings, 2, HOUSES.head(200))
+    client.set_tag(second, "housing.overrides", "train.seed=8")
+    client.set_tag(second, "housing.verdict", good.model_dump_json())
+    for run_id, depth in ((first, "6"), (second, "8")):
+        client.log_param(run_id, "train.max_depth", depth)
+    scores = Scores(
+        file="june.csv",
+        source="0" * 32,
+        version=version,
+        run_id=first,
+        rows=50,
+        scored=40,
+        quarantined=10,
+        seconds=1,
+        reasons={},
+        columns={},
+    )
+    track(client, settings, scores, {"MedInc": 0.7})
+
+    data = collect(client, settings, params)
+    champion, newest = data.results
+    assert (champion.verdict, champion.later) == (good, later)
+    assert champion.withdrawn == rollback_tag
+    assert champion.declined == "declined by bob: not in May"
+    assert newest.overrides == ("train.seed=8",)
+    assert newest.kept_back == "its run did not ask for the promotion of a model with overrides"
+    assert data.live is not None
+    (file,) = data.live.files
+    assert (file.name, file.rows, file.quarantined) == ("june.csv", 50, 10)
+    assert file.drift == {"MedInc": 0.7}
+    assert data.live.usual == pytest.approx(8 / 310)
+    assert data.changes is not None
+    assert data.changes.params == (Change("train.max_depth", "6", "8"),)
+    assert (data.changes.before, data.changes.after) == ("v1", "000000")
+
+
+def test_code_differs_by_the_hashes_that_dvc_recorded() -> None:
+    lock = "stages: {a: {deps: [{path: a.py, md5: aaaaaaaa}, {path: data, md5: ff}]}}"
+    assert code_hashes(lock) == {"a.py": "aaaaaa"}
+    assert code_hashes(None) == {}
+
+
 def test_a_version_without_champion_has_no_drift(
     client: MlflowClient, settings: Settings, params: Params
 ) -> None:
@@ -229,7 +290,7 @@ def test_a_champion_older_than_the_history_is_still_shown(
     first = log_result(client, settings, 1, HOUSES)
     move(client, settings, params, "champion", register(client, settings, params, first))
     log_result(client, settings, 2, HOUSES)
-    monkeypatch.setattr("housing.dashboard.data.HISTORY", 1)
+    monkeypatch.setattr("housing.dashboard.results.HISTORY", 1)
     data = collect(client, settings, params)
     assert [alias.result.name for alias in data.aliases] == ["v1"]
     assert len(data.results) == 2
@@ -251,22 +312,25 @@ def test_the_page_is_rebuilt_from_mlflow_alone(
     page.unlink()
 
     runs = collect(client, settings, params).runs
-    assert [run.name for run in runs] == ["manual__2", "manual__1"]
-    assert (runs[0].cached, runs[0].saved) == (1, 4.0)
+    assert [run["run"] for run in runs] == ["manual__2", "manual__1"]
     update(settings, params)
-    assert "4 s saved, 8 s over 2 runs" in page.read_text(encoding="utf-8")
+    assert block(runs) in page.read_text(encoding="utf-8")
 
 
 def test_a_run_is_recorded_once_and_its_last_state_counts(
     client: MlflowClient, settings: Settings, params: Params
 ) -> None:
-    write_summary(settings, summary("manual__1"))
-    update(settings, params)
     write_summary(settings, summary("manual__1", state="failed"))
+    write_summary(settings, summary("manual__2"))
+    update(settings, params)
+    write_summary(settings, summary("manual__1", at="2026-05-01T13:00:00+00:00"))  # cleared
     update(settings, params)
     update(settings, params)
     data: DashboardData = collect(client, settings, params)
-    assert [(run.name, run.state) for run in data.runs] == [("manual__1", "failed")]
+    assert [(run["run"], run["state"]) for run in data.runs] == [
+        ("manual__1", "success"),
+        ("manual__2", "success"),
+    ]
 
 
 def test_the_command_line_makes_the_page(
@@ -341,7 +405,7 @@ def test_a_broken_summary_is_named_and_left_out(
     record_runs(client, settings)
     assert "run2.json" in caplog.text
     assert "rm " in caplog.text
-    assert [run.name for run in collect(client, settings, params).runs] == ["run1"]
+    assert [run["run"] for run in collect(client, settings, params).runs] == ["run1"]
 
 
 def test_a_broken_file_of_a_run_in_mlflow_is_named_and_left_out(

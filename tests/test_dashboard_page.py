@@ -16,21 +16,26 @@ from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.ui import WebDriverWait
 
 from housing.dashboard import points
+from housing.dashboard.advice import advise
 from housing.dashboard.charts import ABOUT
 from housing.dashboard.model import (
     Alias,
+    Change,
+    Changes,
     DashboardData,
     Delivery,
     Detail,
     Estimate,
+    Live,
     Move,
-    PipelineRun,
     Quality,
     Region,
     Result,
-    StageBar,
+    ScoredFile,
 )
 from housing.dashboard.page import render
+from housing.dashboard.runs import Row, add_quiet_run, shown
+from housing.dashboard.scatter import color_limit
 from housing.domain.gate import Check, Verdict
 from tests.browser import CHROMIUM, DRIVER, chromium, show
 
@@ -71,7 +76,7 @@ def detail(result: Result, role: str, shift: float, *, located: bool = True) -> 
         role,
         len(table),
         points.sample(table),
-        points.cells(table),
+        points.cells(table, 0.2),
         points.deciles(table, champion),
         (Region("san_jose", 500, 9_000, -5_000),) if located else (),
         points.coverage(table),
@@ -103,11 +108,9 @@ def full() -> DashboardData:
     )
     first = result(1, Verdict(result="1", run_id="run1", passed=True))
     second = result(2, Verdict(result="2", run_id="run2", passed=False, checks=checks))
-    run = PipelineRun(
-        "scheduled__1",
-        NOW,
-        "success",
-        (StageBar("ingest_data", "ran", 3, 0), StageBar("track_model", "unchanged", 0.1, 9)),
+    runs = (
+        shown(summary("quick__3", 2, ("failed", 0, 0), ("upstream_failed", 0, 0), message=EVIL)),
+        shown(summary("scheduled__1", 1, ("ran", 3, 0), ("unchanged", 0.1, 9))),
     )
     deliveries = (
         Delivery("first.csv", 400, {"MedInc": 0.01}),
@@ -124,8 +127,35 @@ def full() -> DashboardData:
         details=(detail(first, "champion", 0), detail(second, "newest", 5_000)),
         moves=(Move(NOW, "staging", "none", "v1", "airflow", "passed the gate"),),
         quality=Quality(500, 490, 8, 2, {"MedInc is null": 8}, deliveries),
-        runs=(run,),
+        runs=runs,
+        live=Live((ScoredFile("june.csv", NOW, 200, 30, {"MedInc": 0.7}),), usual=0.016),
+        changes=Changes(
+            "v1",
+            "v2",
+            params=(Change("train.max_depth", "6", "8"),),
+            data=(),
+            code=tuple(Change(f"housing/{n}.py", "aa", "bb") for n in range(14)),
+            revisions=("aaaaaaaaaaaa", "bbbbbbbbbbbb+"),
+            features=(Change("rooms_per_person", "", "there"),),
+        ),
     )
+
+
+def summary(name: str, hour: int, *stages: tuple[str, float, float], message: str = "") -> Row:
+    """What the last task of a run leaves; with a message the first stage failed."""
+    lines = zip(("ingest_data", "track_model"), stages, strict=True)
+    return {
+        "run_id": name,
+        "ended": f"2026-05-01T{hour:02}:00:00+00:00",
+        "state": "failed" if message else "success",
+        "link": f"http://localhost:8080/dags/d/runs/{name}",
+        "verdict": None,
+        "stages": [
+            {"stage": stage, "state": state, "seconds": seconds, "saved_seconds": saved}
+            for stage, (state, seconds, saved) in lines
+        ],
+        "failures": {"stages.ingest_data": message} if message else {},
+    }
 
 
 def empty() -> DashboardData:
@@ -213,7 +243,8 @@ def test_every_chart_has_marks_at_every_width_and_theme(
 
 @needs_browser
 @pytest.mark.parametrize(
-    ("data", "names"), [(empty, set()), (single, {"history", "deciles", "coverage", "points"})]
+    ("data", "names"),
+    [(empty, set()), (single, {"history", "deciles", "coverage", "points"})],
 )
 def test_page_is_whole_when_there_is_little_to_show(
     browser: webdriver.Chrome, tmp_path: Path, data: Callable[[], DashboardData], names: set[str]
@@ -268,6 +299,195 @@ def test_controls_steer_the_charts(browser: webdriver.Chrome, tmp_path: Path) ->
     mouse.release().perform()
     WebDriverWait(browser, 10).until(lambda _: 0 < marks(browser)["points"] < before)
     assert "selected region" in browser.find_element("id", "region").text
+
+
+@needs_browser
+def test_a_run_that_failed_at_once_shows_with_its_words(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    opened(browser, tmp_path, full)
+    tile = browser.find_element("id", "last-run").text
+    assert "failed" in tile
+    assert "0 of 2 stages from the cache" in tile
+    assert "0 s saved, 9 s over 2 runs" in tile
+    (line,) = browser.find_elements("css selector", "#failures li")
+    assert line.text == f"stages.ingest_data failed, run quick__3: {EVIL} log"
+    log = "http://localhost:8080/dags/d/runs/quick__3/tasks/stages.ingest_data"
+    assert line.find_element("tag name", "a").get_attribute("href") == log
+    lines = "return window.dashboardViews.get('stages').scale('y').domain()"
+    assert browser.execute_script(lines) == ["05-01, 02:00:00 (failed)", "05-01, 01:00:00"]
+
+
+@needs_browser
+def test_one_run_is_no_runs(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    page = tmp_path / "index.html"
+    page.write_text(render(replace(empty(), runs=full().runs[1:])), encoding="utf-8")
+    show(browser, page, width=390)
+    assert "9 s saved Airflow run" in browser.find_element("id", "last-run").text
+
+
+@needs_browser
+def test_on_a_phone_every_version_keeps_its_label(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    results = tuple(result(number % 9 + 1, None) for number in range(9))
+    many = [replace(one, name=f"v{number}") for number, one in enumerate(results * 3)]
+    page = tmp_path / "index.html"
+    page.write_text(render(replace(full(), results=tuple(many))), encoding="utf-8")
+    show(browser, page, width=390)
+    labels = browser.find_elements("css selector", "#history .role-axis-label text")
+    seen = {label.text for label in labels if label.value_of_css_property("opacity") != "0"}
+    assert {f"v{number}" for number in range(27)} <= seen
+    assert overflow(browser) <= 0
+
+
+def test_a_run_with_nothing_to_do_is_put_onto_the_page_that_is_there(tmp_path: Path) -> None:
+    page = tmp_path / "index.html"
+    quiet = summary("quiet__2", 3, ("unchanged", 0.1, 3), ("unchanged", 0.1, 9))
+    assert not add_quiet_run(page, quiet)  # no page yet
+    good = replace(full(), runs=full().runs[1:])
+    page.write_text(render(good), encoding="utf-8")
+    assert add_quiet_run(page, quiet)
+    assert add_quiet_run(page, quiet)  # cleared, and done again
+    expected = render(replace(good, runs=(shown(quiet), *good.runs)))
+    assert page.read_text(encoding="utf-8") == expected
+
+
+@pytest.mark.parametrize(
+    ("run", "before"),
+    [
+        (summary("ran__2", 3, ("ran", 1, 0), ("unchanged", 0, 0)), 1),
+        (summary("failed__2", 3, ("failed", 1, 0), ("unchanged", 0, 0), message="broken"), 1),
+        (summary("quiet__2", 3, ("unchanged", 0, 0), ("unchanged", 0, 0)), 0),
+        (
+            {
+                **summary("judged__2", 3, ("unchanged", 0, 0), ("unchanged", 0, 0)),
+                "verdict": {"unchanged": False, "passed": False},
+            },
+            1,
+        ),
+    ],
+    ids=["a stage ran", "a task failed", "the run before failed", "the gate judged"],
+)
+def test_what_changes_more_than_a_line_makes_the_page_anew(
+    tmp_path: Path, run: Row, before: int
+) -> None:
+    page = tmp_path / "index.html"
+    text = render(replace(full(), runs=full().runs[before:]))
+    page.write_text(text, encoding="utf-8")
+    assert not add_quiet_run(page, run)
+    assert page.read_text(encoding="utf-8") == text
+
+
+def test_the_page_answers_whether_the_live_model_is_fine_and_what_changed() -> None:
+    page = html_of(full)
+    assert "200 rows in 1 file: 30 without a price (15.0%; 1.6% of its training rows" in page
+    assert "What changed from v1 to v2" in page
+    assert "1 parameter, 1 feature and 14 files of code differ" in page
+    assert "<td>train.max_depth</td><td>6</td><td>8</td>" in page
+    assert "and 2 more" in page
+
+
+def test_the_verdict_is_that_of_the_promotion_with_later_ones_beside_it() -> None:
+    high = check("rmse", "RMSE high", passed=False)
+    bad = Verdict(result="1", run_id="1", passed=False, checks=(high,))
+    first = replace(full().results[0], later=bad, withdrawn="rolled back by ann: odd prices")
+    page = render(replace(full(), aliases=(Alias("champion", first, NOW),), results=(first,)))
+    said = '✓ passed</span>; judged again later: <span class="failed">✗ failed</span> (RMSE high)'
+    assert said in page
+    assert "withdrawn</span>: rolled back by ann: odd prices" in page
+
+
+def test_a_result_with_overrides_says_so_and_why_it_is_not_in_staging() -> None:
+    kept = replace(result(2, None), overrides=("train.eta=0.1",), kept_back="nobody asked for it")
+    page = render(replace(full(), results=(kept,)))
+    assert "made with overrides: train.eta=0.1; not in staging: nobody asked for it" in page
+
+
+def test_the_gate_compared_two_versions_where_there_is_no_champion() -> None:
+    data = judged(check("gain", "RMSE falls by $900", passed=True))
+    page = render(replace(data, aliases=()))
+    assert "against v1: RMSE falls by $900" in page
+    assert "no champion to compare with" not in page
+
+
+def test_deciles_without_common_rows_are_named() -> None:
+    data = full()
+    alone = [replace(one, gap=None, common=0) for one in data.details[1].deciles[:2]]
+    newest = replace(data.details[1], deciles=(*alone, *data.details[1].deciles[2:]))
+    page = render(replace(data, details=(data.details[0], newest)))
+    assert "No row of deciles 1, 2 was tested by both." in page
+
+
+@pytest.mark.parametrize(
+    ("wide", "edge", "rows"), [(10.0, 0.2, 50), (0.2, 0.005, 40), (0.0, 1e-05, 1)]
+)
+def test_the_squares_of_the_map_follow_the_land(wide: float, edge: float, rows: int) -> None:
+    places = [wide * share / 400 for share in range(401)]
+    table = pl.DataFrame(
+        {
+            "latitude": [47.0] * 401,
+            "longitude": [-122 + place for place in places],
+            "actual": 2.0,
+            "predicted": 1.0,
+        }
+    )
+    assert points.edge([table, table.drop("latitude")]) == pytest.approx(edge)
+    assert len(points.cells(table, edge)) == pytest.approx(rows, abs=1)
+
+
+@pytest.mark.parametrize(("biases", "limit"), [([9, -41, 7], 50), ([0, 0], 1), ([81_000], 90_000)])
+def test_the_colours_of_the_map_follow_the_errors(biases: list[int], limit: float) -> None:
+    assert color_limit([{"bias": bias, "rows": 1} for bias in biases]) == limit
+
+
+def told(**changes: Any) -> str:  # noqa: ANN401  # any field of the data
+    """The advice where all is well but for these changes."""
+    first = result(1, Verdict(result="1", run_id="run1", passed=True))
+    well = replace(
+        full(),
+        results=(first,),
+        aliases=(Alias("champion", first, NOW), Alias("staging", first, NOW)),
+        runs=full().runs[1:],
+        live=None,
+        quality=None,
+    )
+    return advise(replace(well, **changes)).text
+
+
+def test_there_is_one_line_of_advice() -> None:
+    assert told() == "nothing"
+    assert (
+        told(runs=full().runs)
+        == f"look at stages.ingest_data, which failed in the last run: {EVIL}"
+    )
+    assert (
+        told(live=full().live) == "look at the scored file june.csv: 15.0% of its rows got no price"
+    )
+    assert told(quality=full().quality) == "look at the delivery second.csv: MedInc drifted"
+    assert told(results=(), aliases=(), runs=()).startswith("start the pipeline")
+
+
+def test_the_advice_on_a_rejection_says_by_how_much() -> None:
+    failed = Check(name="rmse", passed=False, value=52_104.0, limit=50_000, sentence="RMSE is high")
+    bad = result(2, Verdict(result="2", run_id="run2", passed=False, checks=(failed,)))
+    assert told(results=(bad,)) == "look at v2: the limit rmse failed by $2,104: RMSE is high"
+    assert told(results=(replace(bad, overrides=("train.eta=1",)),)) == "nothing"
+
+
+def test_a_version_waits_until_a_person_has_decided() -> None:
+    second = result(2, Verdict(result="2", run_id="run2", passed=True))
+    first = result(1, None)
+    later = NOW + timedelta(hours=1)
+
+    def asked(staging: Result, champion_since: datetime = NOW) -> str:
+        champion = Alias("champion", first, champion_since)
+        return told(aliases=(champion, Alias("staging", staging, later)))
+
+    assert asked(second).startswith("approve or reject v2: it passed the gate")
+    assert asked(replace(second, withdrawn="rolled back by ann")) == "nothing"
+    assert asked(replace(second, declined="declined by ann")) == "nothing"
+    assert asked(second, later + timedelta(hours=1)) == "nothing"
 
 
 @needs_browser

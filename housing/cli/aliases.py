@@ -7,10 +7,13 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+
 from housing.cli.console import console_of
-from housing.domain.config import Registered, load_registered, load_what_holds
+from housing.cli.services import Site
+from housing.domain.config import Registered, load_params, load_registered, load_what_holds
 from housing.engine.errors import typeable
-from housing.errors import ConfigError
+from housing.errors import ConfigError, HousingError
 from housing.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -66,7 +69,7 @@ def set_champion(version: str, why: str, *, as_json: bool) -> None:
         raise ConfigError("a new champion needs a reason", f"housing champion {version} --why TEXT")
     settings, params = _project()
     move = registry.set_champion(settings, params, version, getpass.getuser(), why)
-    _show(params, move, as_json)
+    _show(settings, params, move, as_json)
 
 
 def roll_back(alias: str, why: str, *, as_json: bool) -> None:
@@ -84,7 +87,18 @@ def roll_back(alias: str, why: str, *, as_json: bool) -> None:
 
     settings, params = _project()
     alias = alias or params.registry.champion
-    _show(params, registry.rollback(settings, params, alias, getpass.getuser(), why), as_json)
+    move = registry.rollback(settings, params, alias, getpass.getuser(), why)
+    _show(settings, params, move, as_json)
+
+
+def _update_dashboard(settings: Settings, console: Console) -> None:
+    """Makes the dashboard anew; the move stands, whatever becomes of the page."""
+    from housing.dashboard.update import update
+
+    try:
+        update(Site.of(settings).seen, load_params(settings.root / "params.yaml"))
+    except HousingError as error:
+        console.print(f"the alias moved, but the dashboard is as before: {error}", markup=False)
 
 
 def _project() -> tuple[Settings, Registered]:
@@ -92,7 +106,8 @@ def _project() -> tuple[Settings, Registered]:
     return settings, load_registered(settings.root / "params.yaml")
 
 
-def _show(params: Registered, move: Promotion, as_json: bool) -> None:
+def _show(settings: Settings, params: Registered, move: Promotion, as_json: bool) -> None:
+    _update_dashboard(settings, console_of(as_json=True))
     if as_json:
         sys.stdout.write(json.dumps(move.model_dump(mode="json"), indent=2) + "\n")
         return

@@ -94,12 +94,14 @@ def dashboard(json: Json = False) -> None:
     """Make the dashboard anew from what MLflow holds, and say where it is."""
     from json import dumps
 
+    from housing.cli.services import Site
     from housing.dashboard.update import update
     from housing.domain.config import load_params
     from housing.settings import load_settings
 
     settings = load_settings()
-    page = str(update(settings, load_params(settings.root / "params.yaml")))
+    params = load_params(settings.root / "params.yaml")
+    page = str(update(Site.of(settings).seen, params))
     typer.echo(dumps({"page": page}) if json else page)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ from housing.cli.home import (
     tail,
 )
 from housing.cli.outcome import GOOD, Outcome, show
+from housing.cli.services import Site
 from housing.domain.config import Params, load_params
 from housing.engine import graph
 from housing.engine.errors import typeable
@@ -77,7 +79,7 @@ def run_pipeline(*, force: bool, as_json: bool) -> int:
         log.write_text("", encoding="utf-8")
         _prepare(settings.root, home, lock, console, log)
         conf = json.dumps({"dvc_force": "all"}) if force else "{}"
-        code, run_id = _follow(conf, lock, console, log)
+        code, run_id = _follow(settings, conf, lock, console, log)
         if code == INTERRUPTED:
             return code
         outcome = _outcome(settings, params, _summary(settings.root, run_id, log))
@@ -138,7 +140,9 @@ class _Interruption:
         self.asked = True
 
 
-def _follow(conf: str, lock: Lock, console: Console, log: Path) -> tuple[int, str]:
+def _follow(
+    settings: Settings, conf: str, lock: Lock, console: Console, log: Path
+) -> tuple[int, str]:
     """Runs Airflow, with all that it prints in the log, and shows how its tasks get on.
 
     Returns:
@@ -147,7 +151,7 @@ def _follow(conf: str, lock: Lock, console: Console, log: Path) -> tuple[int, st
     run_id = ""
     ours, theirs = socket.socketpair()
     with ours, log.open("ab") as file, _Interruption() as interruption:
-        process = _start(conf, theirs, lock, file)
+        process = _start(settings, conf, theirs, lock, file)
         interruption.reach(process)
         with process, ours.makefile("rb") as lines:
             for line in lines:  # until the process has ended
@@ -166,7 +170,9 @@ def _follow(conf: str, lock: Lock, console: Console, log: Path) -> tuple[int, st
     return process.returncode, run_id
 
 
-def _start(conf: str, events: socket.socket, lock: Lock, log: BinaryIO) -> subprocess.Popen[bytes]:
+def _start(
+    settings: Settings, conf: str, events: socket.socket, lock: Lock, log: BinaryIO
+) -> subprocess.Popen[bytes]:
     """Starts Airflow in a session of its own, so that Ctrl-C reaches it once, through us.
 
     It inherits the lock, and holds it for as long as it lives, whatever becomes of us.
@@ -179,12 +185,21 @@ def _start(conf: str, events: socket.socket, lock: Lock, log: BinaryIO) -> subpr
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=child_environment(HOUSING_RETRIES="0", NO_COLOR="1", COLUMNS="1000"),
+            env=child_environment(
+                HOUSING_RETRIES="0", NO_COLOR="1", COLUMNS="1000", **_pages(settings)
+            ),
             start_new_session=True,
             pass_fds=[lock.file.fileno(), events.fileno()],
         )
     lock.note(process.pid)
     return process
+
+
+def _pages(settings: Settings) -> dict[str, str]:
+    """Where a browser sees Airflow and MLflow once `make up` has started them: links lead there."""
+    site = Site.of(settings)
+    url = "AIRFLOW__API__BASE_URL"
+    return {url: os.environ.get(url, site.airflow_url), "HOUSING_MLFLOW_URL": site.seen.mlflow_url}
 
 
 def _show_progress(event: Mapping[str, Any], console: Console) -> None:

@@ -115,6 +115,12 @@ class Site:
         named = os.environ.get(_PASSWORDS, self.home / "passwords.json")
         return AirflowApi(self.airflow_url, Path(named))
 
+    @property
+    def seen(self) -> Settings:
+        """The settings with the place where a browser finds MLflow: links lead there."""
+        named = self.settings.mlflow_url or self.settings.stack
+        return self.settings.model_copy(update={} if named else {"mlflow_url": self.mlflow_url})
+
     def remember(self) -> None:
         """Notes the ports: the next `housing up` and `housing doctor` know them."""
         write_whole(self.settings.root / _PORTS, json.dumps(self._ports()))

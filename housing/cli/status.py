@@ -18,7 +18,7 @@ from housing.cli.home import airflow_home, lock_holder
 from housing.cli.keeper import NAME, healthy_services
 from housing.cli.processes import running
 from housing.cli.services import Site
-from housing.domain.config import Registered, load_registered
+from housing.domain.config import load_registered
 from housing.engine.errors import ExplainedError
 from housing.settings import Settings, load_settings
 
@@ -32,13 +32,15 @@ def show_status(*, as_json: bool) -> int:
         as_json: Print JSON.
 
     Returns:
-        The exit code: 0, or 1 where MLflow or Airflow could not be asked.
+        The exit code: 0, or 1 where MLflow or Airflow could not be asked, or ``params.yaml`` does
+        not name what to ask for.
 
     Raises:
-        ConfigError: The environment or the names in ``params.yaml`` are wrong.
+        ConfigError: The environment is wrong.
     """
     settings = load_settings()
-    found = _live(settings, load_registered(settings.root / "params.yaml")) | _at_work(settings)
+    live, work = _live(settings), _at_work(settings)
+    found = {**live, **work, "errors": live["errors"] + work["errors"]}
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:
@@ -50,8 +52,12 @@ def show_status(*, as_json: bool) -> int:
     return int(bool(found["errors"]))
 
 
-def _live(settings: Settings, params: Registered) -> dict[str, Any]:
+def _live(settings: Settings) -> dict[str, Any]:
     """The version in each alias, since when, and by whom; None where it holds none."""
+    try:
+        params = load_registered(settings.root / "params.yaml")
+    except ExplainedError as error:
+        return {"aliases": {}, "errors": [f"{error.fact}; next: {error.hint}"]}
     names = (params.registry.champion, params.registry.staging)
     found: dict[str, Any] = {"aliases": dict.fromkeys(names), "errors": []}
     file = settings.store.removeprefix("sqlite:///")
@@ -84,9 +90,10 @@ def _at_work(settings: Settings) -> dict[str, Any]:
     if keeper is None or not keeper.alive:
         pid = lock_holder(airflow_home())
         runs = [{"dag": "housing_ml_pipeline", "run": f"housing run, process {pid}"}] if pid else []
-        return {"services": {}, "running": runs, "waiting": []}
+        return {"services": {}, "running": runs, "waiting": [], "errors": []}
     site = Site.of(settings)
-    found: dict[str, Any] = {"services": healthy_services(site), "running": [], "waiting": []}
+    services = healthy_services(site)
+    found: dict[str, Any] = {"services": services, "running": [], "waiting": [], "errors": []}
     try:
         tasks = site.api.tasks("running", "queued", "up_for_retry")
         found["running"] = [
@@ -96,7 +103,6 @@ def _at_work(settings: Settings) -> dict[str, Any]:
         found["waiting"] = [_question(site, asked) for asked in site.api.questions()]
     except (httpx.HTTPError, OSError) as error:
         fault = f"Airflow does not tell what runs: {error}; next: housing doctor"
-        found["services"] = dict.fromkeys(found["services"], False) or {"api-server": False}
         return found | {"errors": [fault]}
     return found
 

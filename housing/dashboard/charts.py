@@ -30,17 +30,22 @@ ABOUT = {
     "cells": "Map of the mean residual, a dot for each square. Table of places: key numbers.",
     "drift": "Distance of each column of each delivery from the champion's table. "
     "The table of deliveries names the columns that drifted.",
-    "stages": "Seconds of each stage in each run, and seconds that the cache saved.",
+    "stages": "Seconds of each stage in each run, seconds that the cache saved, and what failed.",
 }
 """What a screen reader says of each chart."""
 
 
-def charts(tables: dict[str, list[Row]], nominal: float | None) -> dict[str, dict[str, Any]]:
+def charts(
+    tables: dict[str, list[Row]], nominal: float | None, edge: float
+) -> dict[str, dict[str, Any]]:
     """The specification of each chart whose table has rows, by the chart's name.
+
+    The page's script makes the table of the stages, and as many lines as there are runs.
 
     Args:
         tables: Rows by table, as ``rows.tables`` makes them.
         nominal: The coverage that was asked of the prediction interval, or None without a model.
+        edge: Edge of a square of the map, in degrees.
     """
     made = {}
     if "history" in tables:
@@ -52,11 +57,10 @@ def charts(tables: dict[str, list[Row]], nominal: float | None) -> dict[str, dic
     if "points" in tables:
         made["points"] = scatter.points(tables["points"])
     if "cells" in tables:
-        made["cells"] = scatter.cells(tables["cells"])
+        made["cells"] = scatter.cells(tables["cells"], edge)
     if "drift" in tables:
         made["drift"] = _drift(tables["drift"])
-    if "stages" in tables:
-        made["stages"] = _stages(tables["stages"])
+    made["stages"] = _stages()
     return {name: {**spec, "description": ABOUT[name]} for name, spec in made.items()}
 
 
@@ -183,38 +187,32 @@ def _drift(rows: list[Row]) -> dict[str, Any]:
     return sized(alt.layer(rule, dots), 26 * columns + 10)
 
 
-def _stages(rows: list[Row]) -> dict[str, Any]:
-    runs = len({row["ended"] for row in rows})
-    chart = (
-        alt.Chart(alt.NamedData("stages"))
-        .mark_bar(stroke="var(--card)", strokeWidth=1)
-        .encode(
-            x=alt.X("sum(seconds):Q", title="Seconds", axis=_few_ticks()),
-            y=alt.Y("run:N", title=None, sort=alt.EncodingSortField("ended", order="descending")),
-            color=alt.Color(
-                "part:N",
-                scale=alt.Scale(
-                    domain=PARTS,
-                    range=[
-                        "var(--first)",
-                        "var(--third)",
-                        "var(--muted)",
-                        "var(--fail)",
-                        "var(--pale)",
-                    ],
-                ),
-            ),
-            order=alt.Order("order:Q"),
-            detail="stage:N",
-            tooltip=[
-                alt.Tooltip("stage:N", title="Stage"),
-                alt.Tooltip("verdict:N", title="Verdict"),
-                alt.Tooltip("part:N", title="Part"),
-                alt.Tooltip("sum(seconds):Q", title="Seconds", format=",.1f"),
-            ],
-        )
+def _stages() -> dict[str, Any]:
+    base = alt.Chart(alt.NamedData("stages")).encode(
+        # The rows lie in the order of the runs.
+        y=alt.Y("run:N", title=None, sort=None),
+        tooltip=[
+            alt.Tooltip("stage:N", title="Stage"),
+            alt.Tooltip("state:N", title="State"),
+            alt.Tooltip("part:N", title="Part"),
+            alt.Tooltip("seconds:Q", title="Seconds", format=",.1f"),
+        ],
     )
-    return sized(chart, 28 * runs + 10)
+    colors = ["--first", "--third", "--muted", "--fail", "--pale"]
+    bars = base.mark_bar(stroke="var(--card)", strokeWidth=1).encode(
+        x=alt.X("seconds:Q", title="Seconds", axis=_few_ticks(), stack="zero"),
+        color=alt.Color(
+            "part:N",
+            scale=alt.Scale(domain=PARTS, range=[f"var({color})" for color in colors]),
+        ),
+        order=alt.Order("order:Q"),
+    )
+    # Of no size where nothing failed: a layer without rows would have no scale.
+    size = alt.condition("datum.part == 'failed'", alt.value(90), alt.value(0))
+    failed = base.mark_point(shape="cross", filled=True, opacity=1, color="var(--fail)").encode(
+        x=alt.X("at:Q"), size=size
+    )
+    return sized(alt.layer(bars, failed), 38)
 
 
 def _verdict_color() -> alt.Color:

@@ -38,6 +38,11 @@ class RunFiles:
             _log.warning("%s of MLflow run %s is broken and left out: %s", path, run_id, error)
             return None
 
+    def text(self, run_id: str, path: str) -> str | None:
+        """The content of a text file, or None."""
+        file = self._fetch(run_id, path)
+        return file.read_text(encoding="utf-8", errors="replace") if file else None
+
     def table(self, run_id: str, path: str) -> pl.DataFrame | None:
         """The content of a Parquet file, or None."""
         import polars as pl

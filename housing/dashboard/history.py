@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from housing.dashboard.files import RunFiles
-from housing.dashboard.model import PipelineRun, StageBar
+from housing.dashboard.runs import Row, shown
 from housing.mlops.tracking.run_content import seconds_name
 from housing.mlops.tracking.tracked_run import experiment_id, set_run_tag
 from housing.settings import RUNS, Settings
@@ -59,7 +59,7 @@ def record_runs(client: MlflowClient, settings: Settings) -> None:
 
 def read_runs(
     client: MlflowClient, settings: Settings, files: RunFiles, limit: int
-) -> Iterator[PipelineRun]:
+) -> Iterator[Row]:
     """The runs of the DAG that MLflow holds, newest first.
 
     Args:
@@ -68,10 +68,14 @@ def read_runs(
         files: Where downloads go.
         limit: How many.
     """
-    for run in _runs(client, _experiment(client, settings))[:limit]:
-        summary = files.json(run.info.run_id, SUMMARY)
-        if summary is not None:
-            yield _pipeline_run(summary)
+    found = _runs(client, _experiment(client, settings))[:limit]
+    summaries = (files.json(run.info.run_id, SUMMARY) for run in found)
+    # A run that was cleared ended anew: its place among the others is that of its last end.
+    yield from sorted(
+        (shown(summary) for summary in summaries if summary is not None),
+        key=lambda run: str(run["ended"]),
+        reverse=True,
+    )
 
 
 def _read(file: Path) -> tuple[dict[str, Any] | None, str]:
@@ -79,27 +83,15 @@ def _read(file: Path) -> tuple[dict[str, Any] | None, str]:
     text = file.read_bytes()
     try:
         summary: dict[str, Any] = json.loads(text)
-        _pipeline_run(summary)  # reads each of its parts
+        shown(summary)  # reads each of its parts
         summary["saved_minutes"] += 0.0
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         fault = f"{type(error).__name__}: {error}"
         _logger.warning(
             "%s is no summary of a run (%s) and is left out; next: rm %s", file, fault, file
         )
         return None, ""
     return summary, hashlib.sha256(text).hexdigest()[:16]
-
-
-def _pipeline_run(summary: dict[str, Any]) -> PipelineRun:
-    return PipelineRun(
-        name=summary["run_id"],
-        ended=datetime.fromisoformat(summary["ended"]),
-        state=summary["state"],
-        stages=tuple(
-            StageBar(line["stage"], line["state"], line["seconds"], line["saved_seconds"])
-            for line in summary["stages"]
-        ),
-    )
 
 
 def _experiment(client: MlflowClient, settings: Settings) -> str:

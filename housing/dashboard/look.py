@@ -29,7 +29,14 @@ def theme() -> dict[str, Any]:
             "tickColor": "var(--line)",
         },
         "axisY": {"domain": False, "ticks": False, "labelPadding": 10},
-        "legend": {**text, "labelFontSize": 12, "orient": "top", "title": None, "symbolOpacity": 1},
+        "legend": {
+            **text,
+            "labelFontSize": 12,
+            "orient": "top",
+            "title": None,
+            "symbolOpacity": 1,
+            "labelLimit": 300,
+        },
         "text": {"color": "var(--text)"},
         "rule": {"color": "var(--muted)"},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from housing.dashboard.runs import Row
 from housing.domain.gate import Verdict
 
 METRICS = ("rmse", "mae", "r2_score", "mape")
@@ -31,7 +32,16 @@ class Result:
         candidate: Which candidate was chosen.
         version: In the model registry, or None.
         metrics: By name, on the test rows.
-        verdict: Of the gate, or None where it never looked at this result.
+        verdict: Of the gate: what its version was promoted by, else the last one; None where it
+            never looked at this result.
+        later: The last verdict, where that is another one.
+        withdrawn: Who took its version back and why, or "".
+        declined: Who did not want it as champion and why, or "".
+        overrides: The parameter overrides that it was made with.
+        kept_back: Why a result with overrides is not in staging, or "".
+        data_time: When its data was ingested, where that is known.
+        run_link: Where a browser sees its run, or "".
+        version_link: Where a browser sees its version, or "".
     """
 
     name: str
@@ -41,6 +51,14 @@ class Result:
     version: int | None
     metrics: dict[str, Estimate]
     verdict: Verdict | None
+    later: Verdict | None = None
+    withdrawn: str = ""
+    declined: str = ""
+    overrides: tuple[str, ...] = ()
+    kept_back: str = ""
+    data_time: datetime | None = None
+    run_link: str = ""
+    version_link: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,6 +171,7 @@ class Detail:
         coverage: Share of all test rows whose price lies in its prediction interval.
         nominal: The coverage that was asked for.
         halfwidth: Of the prediction interval, in dollars.
+        edge: Edge of a square of the map, in degrees.
     """
 
     result: Result
@@ -165,6 +184,7 @@ class Detail:
     coverage: float
     nominal: float
     halfwidth: float
+    edge: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -195,40 +215,77 @@ class Quality:
 
 
 @dataclass(frozen=True)
-class StageBar:
-    """One stage in one run of the pipeline.
+class ScoredFile:
+    """A file that the live model priced.
 
     Attributes:
-        stage: Its name.
-        verdict: ``ran``, ``restored``, ``unchanged``, or ``failed``.
-        seconds: What it took.
-        saved: Seconds that the cache saved.
+        name: Of the file.
+        time: When it was priced.
+        rows: In the file.
+        quarantined: How many of them got no price.
+        drift: Distance from the model's own data by column: see ``housing.domain.drift``.
     """
 
-    stage: str
-    verdict: str
-    seconds: float
-    saved: float
+    name: str
+    time: datetime
+    rows: int
+    quarantined: int
+    drift: dict[str, float]
 
 
 @dataclass(frozen=True)
-class PipelineRun:
-    """One run of the DAG."""
+class Live:
+    """What the live model was asked to price.
+
+    Attributes:
+        files: Newest first.
+        usual: Share of the rows of its own deliveries that went to quarantine, or None.
+    """
+
+    files: tuple[ScoredFile, ...]
+    usual: float | None
+
+    @property
+    def rows(self) -> int:
+        """Rows of all files."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def quarantined(self) -> int:
+        """Rows of all files that got no price."""
+        return sum(file.quarantined for file in self.files)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that differs between two results; "" where one of them has it not."""
 
     name: str
-    ended: datetime
-    state: str
-    stages: tuple[StageBar, ...]
+    before: str
+    after: str
 
-    @property
-    def cached(self) -> int:
-        """Stages that did not have to run."""
-        return sum(stage.verdict in {"restored", "unchanged"} for stage in self.stages)
 
-    @property
-    def saved(self) -> float:
-        """Seconds that the cache saved."""
-        return sum(stage.saved for stage in self.stages)
+@dataclass(frozen=True)
+class Changes:
+    """What differs between two results.
+
+    Attributes:
+        before: Name of the older one, or of the live one.
+        after: Name of the other one.
+        params: Parameters that shaped the result.
+        data: Deliveries, and the rows that were kept; empty where the table is the same.
+        code: Files of code, by the start of their hashes.
+        revisions: The commits of both.
+        features: Columns that the model is fed with.
+    """
+
+    before: str
+    after: str
+    params: tuple[Change, ...]
+    data: tuple[Change, ...]
+    code: tuple[Change, ...]
+    revisions: tuple[str, str]
+    features: tuple[Change, ...]
 
 
 @dataclass(frozen=True)
@@ -246,7 +303,10 @@ class DashboardData:
         details: Champion first, newest last; each result once.
         moves: Newest first.
         quality: Of the newest result, or None without one.
-        runs: Newest first.
+        runs: Newest first, see ``housing.dashboard.runs``.
+        live: What the champion was asked to price, or None without one.
+        changes: What differs between the newest result and the champion, or the version before
+            where that is the champion; None where there is nothing to compare.
     """
 
     model: str
@@ -259,7 +319,15 @@ class DashboardData:
     details: tuple[Detail, ...] = ()
     moves: tuple[Move, ...] = ()
     quality: Quality | None = None
-    runs: tuple[PipelineRun, ...] = field(default=())
+    runs: tuple[Row, ...] = field(default=())
+    live: Live | None = None
+    changes: Changes | None = None
+
+    @property
+    def airflow(self) -> str:
+        """Base address of the Airflow UI that showed the newest run, or "" where none is known."""
+        links = (str(run["link"]) for run in self.runs if run["link"])
+        return next(links, "").partition("/dags/")[0]
 
     def alias(self, name: str) -> Alias | None:
         """The alias of that name, or None where nothing stands in it."""

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
 
 import altair as alt
 import vl_convert
 from jinja2 import Environment
 
+from housing.dashboard.advice import advise, drifted_columns
 from housing.dashboard.charts import charts
 from housing.dashboard.look import theme
-from housing.dashboard.model import METRICS, DashboardData, Delivery, Result
-from housing.dashboard.points import CELL
-from housing.dashboard.rows import label, tables, verdict_word
+from housing.dashboard.model import METRICS, DashboardData, Detail, Result
+from housing.dashboard.rows import digits_of, label, tables, verdict_word
+from housing.dashboard.runs import block
 from housing.domain.drift import LIMIT
+from housing.domain.gate import Verdict
+from housing.engine.files import write_whole
 
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 """What the chart library's bundle offers to the page's script."""
 
-MINUTES_FROM = 90
-"""Seconds from which a duration is told in minutes."""
 
-
-def render(data: DashboardData) -> str:
+def render(data: DashboardData, cache: Path | None = None) -> str:
     """Makes the page.
 
     Args:
         data: What it shows.
+        cache: Folder that keeps the chart library, which takes a second to pack, or None.
 
     Returns:
         HTML with style, scripts, chart library and data inside.
@@ -37,16 +42,16 @@ def render(data: DashboardData) -> str:
         "metric": _metric,
         "share": lambda value: f"{value:.1%}",
         "count": lambda value: f"{value:,}",
-        "duration": _duration,
         "verdict_word": verdict_word,
+        "word": _word,
     }
     rows = tables(data)
-    vl_version = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]  # v6.4.1: 6.4
     nominal = data.details[-1].nominal if data.details else None
+    edge = data.details[-1].edge if data.details else 1.0
     return environment.from_string(_asset("page.html")).render(
         data=data,
         metrics=METRICS,
-        charts=charts(rows, nominal),
+        charts=charts(rows, nominal, edge),
         tables=rows,
         theme=theme(),
         labels=[label(detail) for detail in data.details],
@@ -54,18 +59,20 @@ def render(data: DashboardData) -> str:
         gain=_gain,
         drifted=_drifted,
         drift_limit=LIMIT,
-        cell_size=CELL,
-        total_saved=sum(run.saved for run in data.runs),
+        edge=f"{edge:.{digits_of(edge)}f}".rstrip("0").rstrip("."),
+        advice=advise(data),
+        runs=block(data.runs),
+        pairs=_pairs,
         style=_asset("page.css"),
         script=_asset("page.js"),
-        library=vl_convert.javascript_bundle(SNIPPET, vl_version),
+        library=_library(cache),
     )
 
 
 def _against(data: DashboardData, result: Result) -> str:
     champion = data.alias(data.champion)
     if champion is None:
-        return "no champion to compare with"
+        return _gain(result) or "no champion to compare with"
     if champion.result == result:
         return "is the champion"
     # Two RMSEs are of different test rows as a rule: only the gate measures on common ones.
@@ -84,11 +91,39 @@ def _gain(result: Result) -> str:
     return next((f"against v{verdict.against}: {sentence}" for sentence in found), "")
 
 
-def _drifted(delivery: Delivery) -> str:
-    if not delivery.drift:
-        return "not measured"
-    names = [name for name, distance in delivery.drift.items() if distance > LIMIT]
-    return ", ".join(names) or "none"
+def _drifted(drift: dict[str, float]) -> str:
+    return ", ".join(drifted_columns(drift)) or "none" if drift else "not measured"
+
+
+def _word(verdict: Verdict) -> str:
+    return "passed" if verdict.passed else "failed"
+
+
+def _pairs(details: Sequence[Detail]) -> str:
+    """Says in which deciles the newest result and the champion have no test row in common."""
+    missing = [str(decile.number) for decile in details[-1].deciles if decile.gap is None]
+    if not missing:
+        return ""
+    if len(missing) == len(details[-1].deciles):
+        return "No row was tested by both."
+    plural = "s" if len(missing) > 1 else ""
+    return f"No row of decile{plural} {', '.join(missing)} was tested by both."
+
+
+def _library(cache: Path | None) -> str:
+    """The chart library as one script."""
+    vl_version = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]  # v6.4.1: 6.4
+    if cache is None:
+        return _packed(vl_version)
+    file = cache / f"vega-{version('vl-convert-python')}-{vl_version}.js"
+    if not file.exists():
+        write_whole(file, _packed(vl_version))
+    return file.read_text(encoding="utf-8")
+
+
+@functools.cache
+def _packed(vl_version: str) -> str:
+    return str(vl_convert.javascript_bundle(SNIPPET, vl_version))
 
 
 def _metric(value: float, name: str) -> str:
@@ -97,10 +132,6 @@ def _metric(value: float, name: str) -> str:
     if name == "mape":
         return f"{value:.1f} %"
     return f"-${-value:,.0f}" if value < 0 else f"${value:,.0f}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < MINUTES_FROM else f"{seconds / 60:.1f} min"
 
 
 def _asset(name: str) -> str:

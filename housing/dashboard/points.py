@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import polars as pl
 
 from housing.dashboard.model import Cell, Decile, Point
@@ -10,8 +13,13 @@ from housing.domain.gate import pair
 SAMPLE = 2500
 """Points of one result in the scatter plot: more hide each other and make the page heavy."""
 
-CELL = 0.2
-"""Edge of a square of the map, in degrees: about 20 km."""
+SQUARES = 60
+"""Squares along the longer side of the map at most; there are more than a third as many."""
+
+LOCATION = ("latitude", "longitude")
+
+FINEST = 1e-5
+"""Finest edge of a square, in degrees: about a metre."""
 
 CELLS = 2000
 """Squares of the map at most; those with the most test rows are kept."""
@@ -24,23 +32,41 @@ def sample(predictions: pl.DataFrame) -> tuple[Point, ...]:
         predictions: ``reports/predictions.parquet``.
     """
     chosen = _judged(predictions).sort("_row").head(SAMPLE)
-    located = {"latitude", "longitude"} <= set(chosen.columns)
-    names = ["actual", "predicted", "inside", *(["latitude", "longitude"] if located else [])]
+    names = ["actual", "predicted", "inside", *(LOCATION if _is_located(chosen) else [])]
     return tuple(Point(*row) for row in chosen.select(names).iter_rows())
 
 
-def cells(predictions: pl.DataFrame) -> tuple[Cell, ...]:
+def edge(tables: Iterable[pl.DataFrame]) -> float:
+    """Edge of a square of the map, in degrees: a round number that suits the land of all tables.
+
+    Args:
+        tables: ``reports/predictions.parquet`` of each result; those without a location are left
+            out.
+    """
+    wide = max((_extent(table) for table in tables if _is_located(table)), default=0.0)
+    finest = 10.0 ** math.floor(math.log10(max(wide / SQUARES, FINEST)))
+    return next(finest * step for step in (1, 2, 5, 10) if wide / finest / step <= SQUARES)
+
+
+def _extent(table: pl.DataFrame) -> float:
+    ends = table.select((pl.col(name).max() - pl.col(name).min()).alias(name) for name in LOCATION)
+    return max((value for value in ends.row(0) if value is not None), default=0.0)
+
+
+def _is_located(table: pl.DataFrame) -> bool:
+    return set(LOCATION) <= set(table.columns)
+
+
+def cells(predictions: pl.DataFrame, edge: float) -> tuple[Cell, ...]:
     """The squares of the map, or nothing where the table has no location.
 
     Args:
         predictions: ``reports/predictions.parquet``.
+        edge: Edge of a square, in degrees.
     """
-    if not {"latitude", "longitude"} <= set(predictions.columns):
+    if not _is_located(predictions):
         return ()
-    centre = [
-        ((pl.col(name) / CELL).floor() * CELL + CELL / 2).alias(name)
-        for name in ("latitude", "longitude")
-    ]
+    centre = [((pl.col(name) / edge).floor() * edge + edge / 2).alias(name) for name in LOCATION]
     residual = pl.col("actual") - pl.col("predicted")
     squares = (
         predictions.select(*centre, residual.alias("residual"))

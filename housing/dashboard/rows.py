@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,9 +13,6 @@ Row = dict[str, Any]
 
 HISTORY = 30
 """Results in the history: more do not fit beside each other."""
-
-RUNS = 12
-"""Runs of the pipeline in the stage bars."""
 
 
 def tables(data: DashboardData) -> dict[str, list[Row]]:
@@ -30,7 +28,6 @@ def tables(data: DashboardData) -> dict[str, list[Row]]:
         "points": list(_points(data)),
         "cells": list(_cells(data)),
         "drift": list(_drift(data)),
-        "stages": list(_stages(data)),
     }
     return {name: table for name, table in rows.items() if table}
 
@@ -40,6 +37,11 @@ def verdict_word(result: Result) -> str:
     if result.verdict is None:
         return "not judged"
     return "passed" if result.verdict.passed else "failed"
+
+
+def digits_of(edge: float) -> int:
+    """Digits behind the point that a place needs where squares have this edge, in degrees."""
+    return max(0, 1 - math.floor(math.log10(edge)))
 
 
 def label(detail: Detail) -> str:
@@ -93,8 +95,8 @@ def _points(data: DashboardData) -> Iterator[Row]:
                 "inside": "inside" if point.inside else "outside",
             }
             if point.latitude is not None and point.longitude is not None:
-                row["latitude"] = round(point.latitude, 2)
-                row["longitude"] = round(point.longitude, 2)
+                row["latitude"] = round(point.latitude, digits_of(detail.edge))
+                row["longitude"] = round(point.longitude, digits_of(detail.edge))
             yield row
 
 
@@ -103,8 +105,8 @@ def _cells(data: DashboardData) -> Iterator[Row]:
         for cell in detail.cells:
             yield {
                 "model": label(detail),
-                "latitude": round(cell.latitude, 3),
-                "longitude": round(cell.longitude, 3),
+                "latitude": round(cell.latitude, digits_of(detail.edge)),
+                "longitude": round(cell.longitude, digits_of(detail.edge)),
                 "rows": cell.rows,
                 "bias": round(cell.bias),
                 "rmse": round(cell.rmse),
@@ -121,24 +123,6 @@ def _drift(data: DashboardData) -> Iterator[Row]:
                 "distance": round(distance, 4),
                 "state": "drifted" if distance > LIMIT else "steady",
             }
-
-
-def _stages(data: DashboardData) -> Iterator[Row]:
-    for run in data.runs[:RUNS]:
-        end = f"{run.ended:%b %d, %H:%M:%S}"
-        for position, stage in enumerate(run.stages):
-            base = {
-                "run": end if run.state == "success" else f"{end} ({run.state})",
-                "ended": run.ended.isoformat(),
-                "stage": stage.stage,
-                "verdict": stage.verdict,
-            }
-            if stage.seconds:
-                seconds = round(stage.seconds, 2)
-                yield {**base, "part": stage.verdict, "order": position, "seconds": seconds}
-            if stage.saved:
-                saved = round(stage.saved, 2)
-                yield {**base, "part": "saved", "order": 1000 + position, "seconds": saved}
 
 
 def _against(decile: Decile) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 import altair as alt
 
 from housing.dashboard.look import sized
-from housing.dashboard.rows import Row
+from housing.dashboard.rows import Row, digits_of
 
-MARGIN = 0.3
-"""Degrees around the map."""
+MARGIN = 0.03
+"""Share of the map's width that is left free on each side."""
+SCALE_SHARE = 0.95
+"""Share of the test rows whose square's mean residual the colours tell apart."""
 
 IN_REGION = (
     "!region || !region.longitude || (inrange(datum.longitude, region.longitude)"
@@ -71,13 +73,16 @@ def _diagonal(ends: list[float], scale: alt.Scale) -> alt.Chart:
     return line
 
 
-def cells(rows: list[Row]) -> dict[str, Any]:
+def cells(rows: list[Row], edge: float) -> dict[str, Any]:
     """The map: the squares draw the land, their colour is the mean residual.
 
     Args:
         rows: Of the table `cells`, at least one.
+        edge: Edge of a square, in degrees.
     """
-    east, north = _map_scales(rows)
+    east, north = _map_scales(rows, edge)
+    limit = color_limit(rows)
+    place = f".{digits_of(edge)}f"
     chart = (
         alt.Chart(alt.NamedData("cells"))
         .transform_filter("datum.model == model")
@@ -89,19 +94,19 @@ def cells(rows: list[Row]) -> dict[str, Any]:
             color=alt.Color(
                 "bias:Q",
                 scale=alt.Scale(
-                    domain=[-60_000, 0, 60_000],
+                    domain=[-limit, 0, limit],
                     clamp=True,
                     interpolate="rgb",
                     range=["var(--low)", "var(--mid)", "var(--high)"],
                 ),
-                legend=alt.Legend(format="+$,.0s", gradientLength=180, values=[-60_000, 0, 60_000]),
+                legend=alt.Legend(format="+$,~s", gradientLength=180, values=[-limit, 0, limit]),
             ),
             tooltip=[
                 alt.Tooltip("rows:Q", title="Test rows"),
                 alt.Tooltip("bias:Q", title="Mean residual", format="+$,.0f"),
                 alt.Tooltip("rmse:Q", title="RMSE", format="$,.0f"),
-                alt.Tooltip("latitude:Q", format=".1f"),
-                alt.Tooltip("longitude:Q", format=".1f"),
+                alt.Tooltip("latitude:Q", format=place),
+                alt.Tooltip("longitude:Q", format=place),
             ],
         )
         .add_params(
@@ -112,16 +117,34 @@ def cells(rows: list[Row]) -> dict[str, Any]:
     return sized(chart, 460)
 
 
-def _map_scales(rows: list[Row]) -> tuple[alt.Scale, alt.Scale]:
+def color_limit(rows: list[Row]) -> float:
+    """The mean residual at the ends of the colours, in dollars: a round number.
+
+    Args:
+        rows: Of the table `cells`, at least one.
+    """
+    ranked = sorted(rows, key=lambda row: abs(row["bias"]))
+    left = SCALE_SHARE * sum(row["rows"] for row in rows)
+    for row in ranked:
+        left -= row["rows"]
+        if left <= 0:
+            break
+    bound = max(abs(float(row["bias"])), 1.0)
+    step = 10.0 ** math.floor(math.log10(bound))
+    return float(math.ceil(bound / step) * step)
+
+
+def _map_scales(rows: list[Row], edge: float) -> tuple[alt.Scale, alt.Scale]:
     """Scales of longitude and latitude that keep the land's shape at any width of the page."""
     east = [row["longitude"] for row in rows]
     north = [row["latitude"] for row in rows]
     middle_east, middle_north = (min(east) + max(east)) / 2, (min(north) + max(north)) / 2
-    half_east = max((max(east) - min(east)) / 2 + MARGIN, 2 * MARGIN)
-    half_north = max((max(north) - min(north)) / 2 + MARGIN, 2 * MARGIN)
+    spans = (max(east) - min(east), max(north) - min(north))
+    free = MARGIN * max(spans) + edge
+    half_east, half_north = (span / 2 + free for span in spans)
     # One degree of longitude is shorter than one of latitude by the cosine of the latitude.
     shrink = math.cos(math.radians(middle_north))
-    per_pixel = f"max({half_north:.3f} / height, {half_east * shrink:.3f} / width)"
+    per_pixel = f"max({half_north:.6f} / height, {half_east * shrink:.6f} / width)"
     return (
         _around(middle_east, f"width * {per_pixel} / {shrink:.4f}"),
         _around(middle_north, f"height * {per_pixel}"),

@@ -13,6 +13,9 @@ from housing.engine.files import write_whole
 from housing.mlops.tracking.connection import connected
 from housing.settings import Settings
 
+CACHE = Path(".housing/cache")
+"""Folder, below the project, of what is made once for each version of a library."""
+
 ARTIFACTS = "dashboard"
 """Folder of the page among the artifacts of the newest result's run."""
 
@@ -38,7 +41,7 @@ def update(settings: Settings, params: Params) -> Path:
     with connected(settings) as client:
         record_runs(client, settings)
         data = collect(client, settings, params)
-        write_whole(path, render(data))
+        write_whole(path, render(data, settings.root / CACHE))
         if data.newest is not None:
             client.log_artifact(data.newest.run_id, str(path), ARTIFACTS)
     return path

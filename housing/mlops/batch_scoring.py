@@ -29,7 +29,10 @@ INBOX = Path("data/scoring")
 OUTBOX = Path("data/predictions")
 """Folder, below the project, of the prices."""
 _SOURCE = "housing.scoring.source"
-_RUN = "housing.scoring.run_id"
+MODEL_RUN = "housing.scoring.run_id"
+"""Tag of a scored file: MLflow's run of the model that priced it."""
+FILE = "housing.scoring.file"
+"""Tag of a scored file: its name."""
 
 
 def outputs(settings: Settings, file: Path, version: str) -> tuple[Path, Path]:
@@ -133,12 +136,11 @@ def track(
     """
     from mlflow.entities import Metric, Param
 
-    name = f"{settings.experiment}-scoring"
-    experiment = experiment_id(client, name, settings.artifact_location)
-    wanted = f"tags.`{_SOURCE}` = '{scores.source}' and tags.`{_RUN}` = '{scores.run_id}'"
+    experiment = scoring_experiment(client, settings)
+    wanted = f"tags.`{_SOURCE}` = '{scores.source}' and tags.`{MODEL_RUN}` = '{scores.run_id}'"
     for known in client.search_runs([experiment], f"{wanted} and attributes.status = 'FINISHED'"):
         return str(known.info.run_id)
-    tags = {_SOURCE: scores.source, _RUN: scores.run_id, "housing.scoring.file": scores.file}
+    tags = {_SOURCE: scores.source, MODEL_RUN: scores.run_id, FILE: scores.file}
     run_id = client.create_run(experiment, tags=tags, run_name=scores.file).info.run_id
     counts = ("rows", "scored", "quarantined", "seconds")
     values = {count: float(getattr(scores, count)) for count in counts}
@@ -149,3 +151,9 @@ def track(
     client.log_dict(run_id, scores.model_dump(mode="json"), "scores.json")
     client.set_terminated(run_id)
     return str(run_id)
+
+
+def scoring_experiment(client: MlflowClient, settings: Settings) -> str:
+    """The experiment of the scored files; made where it is missing."""
+    name = f"{settings.experiment}-scoring"
+    return experiment_id(client, name, settings.artifact_location)

@@ -15,6 +15,7 @@ from airflow.sdk.execution_time.comms import CreateHITLDetailPayload, HITLDetail
 from housing.domain.config import load_registered
 from housing.engine.airflow.error_handling import ERROR_KEY, explained
 from housing.engine.airflow.fast_skip import skipped
+from housing.errors import TrackingError
 from housing.orchestration import xcom_keys
 from housing.settings import load_settings
 
@@ -43,6 +44,7 @@ class ApproveOperator(ApprovalOperator):
     where one failed.
 
     Args:
+        root: The project's folder.
         compare: Task id of the `CompareOperator`.
         **kwargs: Arguments of Airflow's ``ApprovalOperator``, but for subject, body, defaults,
             params and response_timeout, which follow from the comparison.
@@ -50,9 +52,10 @@ class ApproveOperator(ApprovalOperator):
 
     template_fields = ()
 
-    def __init__(self, *, compare: str, **kwargs: Any) -> None:  # noqa: ANN401  # ApprovalOperator's own
+    def __init__(self, *, root: str, compare: str, **kwargs: Any) -> None:  # noqa: ANN401  # ApprovalOperator's own
         # Airflow hands the DAG's own params in; only those of the task are asked for.
         super().__init__(subject="", body="", **{**kwargs, "params": {WHY: _WORDS}})
+        self.root = root
         self.compare = compare
 
     def execute(self, context: Context) -> None:
@@ -83,11 +86,24 @@ class ApproveOperator(ApprovalOperator):
             ``chosen_options``, ``responded_by_user`` and more of Airflow's, and ``asked``.
         """
         answer = super().execute_complete(context=context, event=event)
+        asked = context["ti"].xcom_pull(task_ids=self.task_id, key=xcom_keys.ASKED)
         who = (answer["responded_by_user"] or {}).get("name") or "nobody, in time"
         words = answer["params_input"].get(WHY) or "no words"
         self.log.info("%s by %s: %s", answer["chosen_options"][0], who, words)
-        asked = context["ti"].xcom_pull(task_ids=self.task_id, key=xcom_keys.ASKED)
+        if answer["chosen_options"] == [self.REJECT] and answer["responded_by_user"]:
+            self._note_rejection(asked["version"], who, words)
         return {**answer, "asked": asked}
+
+    def _note_rejection(self, version: str, who: str, words: str) -> None:
+        """Leaves the person's no at the version; the answer holds without it."""
+        from housing.mlops import registry  # mlflow is too heavy for a DAG file
+
+        settings = load_settings(Path(self.root))
+        params = load_registered(settings.root / "params.yaml")
+        try:
+            registry.decline(settings, params, version, who, words)
+        except TrackingError as error:
+            self.log.warning("not noted at version %s: %s", version, error)
 
     def process_trigger_event_error(self, event: dict[str, Any]) -> None:
         """Ends the task as skipped where nobody answered in time."""

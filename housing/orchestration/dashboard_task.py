@@ -1,29 +1,33 @@
-"""The task that makes the dashboard anew."""
+"""The tasks that make the dashboard anew."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Context, TriggerRule
+from airflow.sdk import BaseOperator, Context, TriggerRule
 
+from housing.dashboard import page_file
+from housing.dashboard.runs import add_quiet_run
 from housing.domain.config import load_params
 from housing.engine.airflow.error_handling import explained
 from housing.orchestration.finish_tasks import SummarizingOperator
 from housing.settings import load_settings
 
+COLOR = "#d6ebf5"
+
 
 class DashboardOperator(SummarizingOperator):
-    """Makes the dashboard anew where a model was promoted, or where there was an alert.
+    """Makes the dashboard anew after a run of the pipeline, however that ended.
 
-    It runs as soon as one task before it succeeded. A run that found nothing to do leaves the page
-    alone: its summary shows on the next one.
+    A run that found nothing to do takes milliseconds: it is put onto the page that is there, see
+    `housing.dashboard.runs`.
     """
 
-    ui_color = "#d6ebf5"
+    ui_color = COLOR
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401  # the base's arguments
-        kwargs.setdefault("trigger_rule", TriggerRule.ONE_SUCCESS)
+        kwargs.setdefault("trigger_rule", TriggerRule.ALL_DONE)
         super().__init__(**kwargs)
 
     def execute(self, context: Context) -> str:
@@ -36,9 +40,36 @@ class DashboardOperator(SummarizingOperator):
             AirflowFailException: The params are wrong: no retry helps.
             TrackingError: MLflow does not answer.
         """
-        from housing.dashboard.update import update  # mlflow is too heavy for a DAG file
-
-        self.summarize(context)
+        summary = self.summarize(context)
+        page = page_file(Path(self.root))
         with explained(context):
-            settings = load_settings(Path(self.root))
-            return str(update(settings, load_params(settings.root / "params.yaml")))
+            if add_quiet_run(page, summary.to_dict()):
+                self.log.info("the run found nothing to do: only its line is new")
+                return str(page)
+            return _update(self.root)
+
+
+class MovedDashboardOperator(BaseOperator):
+    """Makes the dashboard anew where an alias moved, or a file was priced.
+
+    Args:
+        root: The project's folder.
+    """
+
+    ui_color = COLOR
+
+    def __init__(self, *, root: str, **kwargs: Any) -> None:  # noqa: ANN401  # BaseOperator's own
+        super().__init__(**kwargs)
+        self.root = root
+
+    def execute(self, context: Context) -> str:
+        """Makes the page; see `DashboardOperator`."""
+        with explained(context):
+            return _update(self.root)
+
+
+def _update(root: str) -> str:
+    from housing.dashboard.update import update  # mlflow is too heavy for a DAG file
+
+    settings = load_settings(Path(root))
+    return str(update(settings, load_params(settings.root / "params.yaml")))

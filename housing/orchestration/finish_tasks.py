@@ -19,6 +19,7 @@ from housing.engine.airflow.sweep import sweep
 from housing.engine.airflow.workspace import places_of
 from housing.engine.files import write_whole
 from housing.orchestration import alerts, xcom_keys
+from housing.orchestration.addresses import run_page
 from housing.orchestration.house_workspace import workspace_of
 from housing.settings import RUNS
 
@@ -120,6 +121,7 @@ class SummarizingOperator(BaseOperator):
             overrides=overrides,
             # After a failure the report in the workspace may be that of an older run.
             data=() if failures else read_account(workspace.root),
+            link=run_page(ti),
         )
         path = Path(self.root) / RUNS / f"{summary.run_id}.json"
         write_whole(path, json.dumps(summary.to_dict(), indent=2) + "\n")

@@ -61,6 +61,7 @@ class Summary:
         promotion: The promotion, or None where there was none.
         overrides: The run's parameter overrides.
         data: What became of the deliveries, in sentences.
+        link: Where a browser sees the run in Airflow's UI.
     """
 
     dag_id: str
@@ -72,6 +73,7 @@ class Summary:
     promotion: Mapping[str, Any] | None
     overrides: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
+    link: str = ""
 
     @property
     def counts(self) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """MLflow's model registry: judged, promoted, rolled back, with a journal of every alias move."""
 
 from housing.mlops.registry.alias_move import Promotion
+from housing.mlops.registry.declined import decline
 from housing.mlops.registry.journal import Entry
 from housing.mlops.registry.operations import assign, rollback, set_champion
 from housing.mlops.registry.promote import promote, validate
@@ -21,6 +22,7 @@ __all__ = [
     "Version",
     "aliases",
     "assign",
+    "decline",
     "promote",
     "read_journal",
     "rollback",

@@ -21,6 +21,7 @@ VERDICT = "housing.verdict"
 LIMITS = "housing.limits"
 SETTLED = "housing.settled"
 WITHDRAWN = "housing.withdrawn"
+DECLINED = "housing.declined"
 METRIC = "housing.metric."
 VERDICT_FILE = "gate/verdict.json"
 ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})

@@ -8,6 +8,7 @@ from housing.domain.config import Registered
 from housing.errors import RegistryError
 from housing.mlops.registry.alias_move import Promotion, move
 from housing.mlops.registry.client import (
+    DECLINED,
     WITHDRAWN,
     alias_version,
     get_version,
@@ -32,7 +33,7 @@ def assign(  # noqa: PLR0913, PLR0917 - each is one word of the journal's entry
 ) -> Promotion:
     """Points an alias to a version because a person says so, and writes the journal.
 
-    A version that was withdrawn by a rollback is allowed again.
+    A version that was withdrawn by a rollback, or declined, is allowed again.
 
     Args:
         settings: Where MLflow is.
@@ -54,6 +55,8 @@ def assign(  # noqa: PLR0913, PLR0917 - each is one word of the journal's entry
         _require_known(client, chosen)
         for withdrawn in withdrawn_versions(client, model, tagged_hashes(chosen.tags)):
             client.delete_model_version_tag(model, str(withdrawn.version), WITHDRAWN)
+        if DECLINED in chosen.tags:
+            client.delete_model_version_tag(model, version, DECLINED)
         holder = alias_version(client, model, alias)
         return move(client, settings, _entry("assign", alias, holder, chosen, who, why))
 

@@ -1,0 +1,88 @@
+"""The runs of the DAG on the page: a block of JSON that the page's script draws.
+
+A run that found nothing to do changes nothing else on the page, so that its last task replaces this
+block alone, in milliseconds: making the whole page takes seconds of imports. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from housing.engine.files import write_whole
+
+BEGIN = '<script type="application/json" id="runs">'
+END = "</script>"
+
+SHOWN = 12
+"""Runs on the page."""
+
+Row = dict[str, Any]
+
+
+def shown(summary: Mapping[str, Any]) -> Row:
+    """What the page shows of a run.
+
+    Args:
+        summary: See `housing.orchestration.run_summary.Summary`.
+
+    Raises:
+        KeyError: It is no summary; or a TypeError, or an AttributeError.
+    """
+    link = summary.get("link", "")
+    return {
+        "run": summary["run_id"],
+        "ended": summary["ended"],
+        "state": summary["state"],
+        "link": link,
+        "stages": [
+            {
+                "stage": line["stage"],
+                "state": line["state"],
+                "seconds": round(line["seconds"], 2),
+                "saved": round(line["saved_seconds"], 2),
+            }
+            for line in summary["stages"]
+        ],
+        "failures": [
+            {"task": task, "message": message, "link": f"{link}/tasks/{task}" if link else ""}
+            for task, message in summary.get("failures", {}).items()
+        ],
+    }
+
+
+def block(runs: Sequence[Row]) -> str:
+    """The block of the page, newest run first; no text in it can end it."""
+    content = json.dumps(runs[:SHOWN], separators=(",", ":"))
+    for letter, code in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
+        content = content.replace(letter, code)
+    return f"{BEGIN}{content}{END}"
+
+
+def add_quiet_run(page: Path, summary: Mapping[str, Any]) -> bool:
+    """Puts a run that changed nothing onto the page that is there.
+
+    Args:
+        page: The page.
+        summary: Of the run.
+
+    Returns:
+        Whether the page is up to date now. It is not where there is no page yet, where the run did
+        something, and where the page tells of a run before it that failed: that is no news then.
+    """
+    verdict = summary["verdict"]
+    quiet = summary["state"] == "success" and (verdict is None or verdict["unchanged"])
+    quiet &= all(line["state"] in {"unchanged", "left out"} for line in summary["stages"])
+    text = page.read_text(encoding="utf-8") if quiet and page.exists() else ""
+    before, begin, rest = text.partition(BEGIN)
+    content, end, after = rest.partition(END)
+    if not (begin and end):
+        return False
+    known = json.loads(content)
+    if not known or known[0]["state"] != "success":
+        return False
+    others = [run for run in known if run["run"] != summary["run_id"]]
+    write_whole(page, f"{before}{block([shown(summary), *others])}{after}")
+    return True
