@@ -14,6 +14,7 @@ import pytest
 
 from housing.mlops import registry
 from housing.mlops.batch_scoring import INBOX, OUTBOX
+from housing.mlops.tracking.connection import connected
 from tests.airflow_project import run_beside
 from tests.synthetic import Workspace, houses, make_params, under_model
 
@@ -89,7 +90,7 @@ with DAG("tiny", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None,
     compare >> end
     nobody = NobodyAnswered(task_id="nobody", root=root, compare="compare")
     compare >> nobody >> decide("unasked", "nobody")
-    compare >> SaysNo(task_id="no", root=root, compare="compare") >> decide("after_no", "no")
+    back >> SaysNo(task_id="no", root=root, compare="compare") >> decide("after_no", "no")
 """
 
 
@@ -188,7 +189,9 @@ def test_the_journal_says_who_and_why(run: dict[str, Any], workspace: Workspace)
 
 def test_a_no_is_kept_with_its_words(run: dict[str, Any], workspace: Workspace) -> None:
     assert run["states"]["after_no"] == "skipped"
-    assert "Reject by ann: not in May" in (workspace.root / "driver.log").read_text()
+    with connected(workspace.settings) as client:
+        version = client.get_model_version(workspace.params.registry.model, "2")
+    assert version.tags["housing.declined"] == "declined by ann: not in May"
 
 
 def test_the_champion_emits_an_event(run: dict[str, Any]) -> None:

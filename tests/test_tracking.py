@@ -97,6 +97,21 @@ def test_a_run_holds_the_whole_result(done: Workspace) -> None:
     assert not any(name.startswith(("gate", "registry")) for name in run.data.params)
 
 
+def test_mlflows_pages_tell_of_the_data_and_of_the_result(done: Workspace) -> None:
+    (run,) = runs(done)
+    inputs = {one.dataset.name: one for one in run.inputs.dataset_inputs}
+    table = inputs["data/interim/houses.parquet"]
+    assert table.dataset.digest == read_result(done.root).hashes[table.dataset.name]
+    assert '"name": "north", "type": "double"' in table.dataset.schema
+    assert [(tag.key, tag.value) for tag in table.tags] == [("mlflow.data.context", "training")]
+    note = run.data.tags["mlflow.note.content"]
+    assert f"RMSE ${run.data.metrics['test_rmse']:,.0f}" in note
+    assert f"Data ingested {run.data.tags['housing.data_ingested']}" in note
+    # Without this, MLflow's UI opens an experiment on its pages for prompts.
+    experiment = client_of(done).get_experiment(run.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
 def test_a_column_may_have_any_name(done: Workspace) -> None:
     content = done.params.model_dump(mode="json")
     content["data"]["columns"]["income ($, 100 %)"] = content["data"]["columns"].pop("income")

@@ -15,7 +15,7 @@ from airflow.sdk.execution_time.comms import CreateHITLDetailPayload, HITLDetail
 from housing.domain.config import load_registered
 from housing.engine.airflow.error_handling import ERROR_KEY, explained
 from housing.engine.airflow.fast_skip import skipped
-from housing.errors import TrackingError
+from housing.errors import HousingError
 from housing.orchestration import xcom_keys
 from housing.settings import load_settings
 
@@ -85,14 +85,20 @@ class ApproveOperator(ApprovalOperator):
         Returns:
             ``chosen_options``, ``responded_by_user`` and more of Airflow's, and ``asked``.
         """
-        answer = super().execute_complete(context=context, event=event)
         asked = context["ti"].xcom_pull(task_ids=self.task_id, key=xcom_keys.ASKED)
-        who = (answer["responded_by_user"] or {}).get("name") or "nobody, in time"
-        words = answer["params_input"].get(WHY) or "no words"
-        self.log.info("%s by %s: %s", answer["chosen_options"][0], who, words)
-        if answer["chosen_options"] == [self.REJECT] and answer["responded_by_user"]:
-            self._note_rejection(asked["version"], who, words)
+        if "error" not in event:
+            # First: a rejection leaves Airflow's own method by an exception, which skips.
+            self._tell(event, asked["version"])
+        answer = super().execute_complete(context=context, event=event)
         return {**answer, "asked": asked}
+
+    def _tell(self, event: dict[str, Any], version: str) -> None:
+        """Logs the answer, and leaves a person's no at the version."""
+        who = (event["responded_by_user"] or {}).get("name") or "nobody, in time"
+        words = (event["params_input"] or {}).get(WHY) or "no words"
+        self.log.info("%s by %s: %s", event["chosen_options"][0], who, words)
+        if event["chosen_options"] == [self.REJECT] and event["responded_by_user"]:
+            self._note_rejection(version, who, words)
 
     def _note_rejection(self, version: str, who: str, words: str) -> None:
         """Leaves the person's no at the version; the answer holds without it."""
@@ -102,7 +108,7 @@ class ApproveOperator(ApprovalOperator):
         params = load_registered(settings.root / "params.yaml")
         try:
             registry.decline(settings, params, version, who, words)
-        except TrackingError as error:
+        except HousingError as error:
             self.log.warning("not noted at version %s: %s", version, error)
 
     def process_trigger_event_error(self, event: dict[str, Any]) -> None:

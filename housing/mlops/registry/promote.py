@@ -230,7 +230,22 @@ def _register(client: MlflowClient, model: str, run: Run, verdict: Verdict) -> M
     for name, value in tags.items():
         if known.tags.get(name) != value:
             tag_version(client, model, str(known.version), name, value)
+    table = _description(verdict)
+    if known.description != table:
+        client.update_model_version(model, str(known.version), table)
     return known
+
+
+def _description(verdict: Verdict) -> str:
+    """The verdict as a table of Markdown, for the version's page in MLflow."""
+    rows = [
+        ("passed" if check.passed else "FAILED", check.name, check.sentence.replace("|", "/"))
+        for check in verdict.checks
+    ]
+    lines = [("", "check", "finding"), ("---",) * 3, *rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    against = f"version {verdict.against}" if verdict.against else "no version"
+    return f"Passed the gate ({verdict.contest}, against {against}).\n\n{table}"
 
 
 def _version_tags(run: Run, verdict: Verdict) -> dict[str, str]:

@@ -28,6 +28,7 @@ from housing.mlops.tracking.result import (
     git_revision,
     read_result,
 )
+from housing.mlops.tracking.run_about import datasets, describe
 from housing.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ DATA_TIME = "housing.data_time"
 MODEL_ID = "housing.model_id"
 HASH = "housing.dvc."
 ROWS = "housing.rows."
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Tag that tells MLflow's UI that an experiment is of models, not of prompts."""
 BATCH = 1000
 """Metrics that MLflow takes in one request."""
 PARAM_BATCH = 100
@@ -115,7 +118,7 @@ def experiment_id(client: MlflowClient, name: str, artifacts: str | None) -> str
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            return str(client.create_experiment(name, artifact_location=artifacts))
+            return str(client.create_experiment(name, artifacts, KIND))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -142,11 +145,13 @@ def runs_of(client: MlflowClient, experiment: str, fingerprint: str) -> list[Run
 
 def _create(client: MlflowClient, settings: Settings, experiment: str, result: Result) -> Run:
     revision = git_revision(result.root) or settings.git_revision
+    seen = _first_seen(client, experiment, result)
     tags = {
+        **describe(result, seen),
         RESULT: result.fingerprint,
         CANDIDATE: result.candidate,
         REVISION: revision,
-        DATA_TIME: str(_first_seen(client, experiment, result)),
+        DATA_TIME: str(seen),
         "mlflow.user": getpass.getuser(),
         "mlflow.source.name": "dvc.yaml",
         "mlflow.source.git.commit": revision.removesuffix("+"),
@@ -173,6 +178,7 @@ def _log(client: MlflowClient, params: Params, result: Result, run: Run) -> None
 
     run_id = run.info.run_id
     _log_numbers(client, params, result, run)
+    client.log_inputs(run_id, datasets(params, result))
     with tempfile.TemporaryDirectory(prefix="housing-") as folder:
         staged = Path(folder)
         write_rows(result, params, staged)
