@@ -20,6 +20,8 @@ from housing.errors import HousingError
 from housing.mlops.tracking.sqlite import create_store
 from housing.settings import load_settings
 
+_MODELS = "/#/experiments?workflowType=machine_learning"
+"""MLflow's page of experiments; its own first page is about prompts."""
 _PATIENCE = 240.0
 """Seconds until all services have to be healthy: a busy machine takes a minute."""
 
@@ -120,7 +122,7 @@ def _tell(site: Site, console: Console) -> None:
     named = "  (MLFLOW_TRACKING_URI)" if site.named_mlflow else ""
     for line in (
         f"Airflow  {site.airflow_url}  {login}",
-        f"MLflow   {site.mlflow_url}{named}",
+        f"MLflow   {site.mlflow_url}{_MODELS}{named}",
         "stop     make down",
     ):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
