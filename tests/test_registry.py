@@ -270,7 +270,7 @@ def test_the_same_promotion_twice_at_once_makes_one_version(line: Line) -> None:
     assert line.holds() == "1"
     assert line.journal() == [("staging", "promote", None, "1", "done")]
     with connected(workspace.settings) as client:
-        told = client.get_model_version(line.params.registry.model, "1").description
+        told = str(client.get_model_version(line.params.registry.model, "1").description)
     assert told.startswith("Passed the gate (first, against no version).")
     assert all(f"| passed | {check.name} | " in told for check in verdict.checks)
 

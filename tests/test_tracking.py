@@ -99,10 +99,11 @@ def test_a_run_holds_the_whole_result(done: Workspace) -> None:
 
 def test_mlflows_pages_tell_of_the_data_and_of_the_result(done: Workspace) -> None:
     (run,) = runs(done)
+    assert run.inputs is not None
     inputs = {one.dataset.name: one for one in run.inputs.dataset_inputs}
     table = inputs["data/interim/houses.parquet"]
     assert table.dataset.digest == read_result(done.root).hashes[table.dataset.name]
-    assert '"name": "north", "type": "double"' in table.dataset.schema
+    assert '"name": "north", "type": "double"' in str(table.dataset.schema)
     assert [(tag.key, tag.value) for tag in table.tags] == [("mlflow.data.context", "training")]
     note = run.data.tags["mlflow.note.content"]
     assert f"RMSE ${run.data.metrics['test_rmse']:,.0f}" in note

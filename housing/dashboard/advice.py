@@ -69,8 +69,10 @@ def _decision(data: DashboardData) -> Advice | None:
 
 def _rejection(data: DashboardData) -> Advice | None:
     newest = data.newest
-    verdict = newest and (newest.later or newest.verdict)
-    if newest is None or verdict is None or verdict.passed or newest.overrides:
+    if newest is None or newest.overrides:
+        return None
+    verdict = newest.later or newest.verdict
+    if verdict is None or verdict.passed:
         return None
     failed = [check for check in verdict.checks if not check.passed]
     if not failed:

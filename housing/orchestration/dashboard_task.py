@@ -11,6 +11,8 @@ from housing.dashboard import page_file
 from housing.dashboard.runs import add_quiet_run
 from housing.domain.config import load_params
 from housing.engine.airflow.error_handling import explained
+from housing.engine.airflow.fast_skip import skipped
+from housing.engine.airflow.run_options import RunOptions
 from housing.orchestration.finish_tasks import SummarizingOperator
 from housing.settings import load_settings
 
@@ -38,8 +40,11 @@ class DashboardOperator(SummarizingOperator):
 
         Raises:
             AirflowFailException: The params are wrong: no retry helps.
+            AirflowSkipException: The run only planned.
             TrackingError: MLflow does not answer.
         """
+        if RunOptions.of(context["params"]).plan:
+            raise skipped("a plan: nothing ran")
         summary = self.summarize(context)
         page = page_file(Path(self.root))
         with explained(context):

@@ -151,7 +151,7 @@ class SummaryOperator(SummarizingOperator):
             AirflowSkipException: The run only planned.
         """
         if RunOptions.of(context["params"]).plan:
-            _end_plan(context["ti"])
+            _end_plan(context["ti"], self.validate)
         summary = self.summarize(context)
         for line in summary.lines():
             self.log.info("%s", line)
@@ -164,9 +164,9 @@ class SummaryOperator(SummarizingOperator):
         return summary.to_dict()
 
 
-def _end_plan(ti: RuntimeTaskInstanceProtocol) -> NoReturn:
+def _end_plan(ti: RuntimeTaskInstanceProtocol, validate: str) -> NoReturn:
     """Sums up a run that only planned: nothing is written, and what could not be planned fails."""
-    failed = _failures(ti, _states(ti))
+    failed = _failures(ti, _states(ti), validate)
     if failed:
         raise AirflowFailException(f"failed: {', '.join(failed)}")
     raise skipped("a plan: nothing ran")
