@@ -88,7 +88,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _await(ready: Callable[[], bool], client: httpx.Client, root: Path) -> None:
-    for _ in range(240):
+    for _ in range(1200):  # many times what a quiet machine takes
         with contextlib.suppress(httpx.HTTPError, KeyError, FileNotFoundError):
             passwords = json.loads((root / ".airflow" / "passwords.json").read_text())
             login = {"username": "admin", "password": passwords["admin"]}
