@@ -278,6 +278,14 @@ def test_every_broken_file_is_named_at_once(make_repo: MakeRepo) -> None:
     ]
 
 
+def test_a_storage_whose_package_is_missing_is_named_with_the_package(make_repo: MakeRepo) -> None:
+    stages = '{a: {cmd: "true", deps: ["s3://bucket/key"]}}'
+    with pytest.raises(GraphError) as told:
+        graph.load(make_repo({"dvc.yaml": f"stages: {stages}"}))
+    assert "s3 is supported, but requires 'dvc-s3'" in told.value.fact
+    assert told.value.hint == "pip install dvc-s3"
+
+
 def test_a_stage_knows_the_data_that_it_reads_and_no_stage_makes(make_repo: MakeRepo) -> None:
     root = written(make_repo, CASES[next(case for case in CASES if case.startswith(".dvc"))][0])
     assert graph.load(root)["use"].data_sources == ("added.csv.dvc", "kept.csv.dvc")

@@ -276,7 +276,7 @@ class _Rendering:
                 "give them other names",
             )
         # As items they are whole; by their names they would be values, without title and type.
-        self._dag.params = ParamsDict({**dict(self._dag.params.items()), **options})
+        self._dag.params = ParamsDict({**dict(self._dag.params.items()), **options})  # type: ignore[no-untyped-call]  # Airflow's
         if self._graph.waiting:
             self._dag.doc_md = f"**{self._graph.waiting}**\n\n{self._dag.doc_md or ''}"
 

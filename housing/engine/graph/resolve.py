@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,6 +108,14 @@ def _named_faults() -> Iterator[None]:
         yield
     except DvcException as error:
         raise GraphError(explain(error), "correct dvc.yaml, then: dvc dag") from error
+    except ImportError as error:  # DVC's, of a dep or an out in a storage that needs a package
+        package = re.search(r"requires '([\w-]+)'", str(error))
+        if not package:
+            raise
+        raise GraphError(
+            f"a dep or an out is in remote storage: {error} on {socket.gethostname()}",
+            f"pip install {package[1]}",
+        ) from error
 
 
 def _rows(repo: Repo) -> list[Row]:
