@@ -117,7 +117,10 @@ def test_the_prediction_interval_covers_as_promised(found: Evaluation) -> None:
     interval, scored = found.report["prediction_interval"], found.predictions
     assert interval["nominal"] == 0.9
     widths = (scored["upper"] - scored["lower"]).to_numpy()
-    assert widths == pytest.approx(2 * interval["halfwidth"])
+    assert widths.mean() == pytest.approx(2 * interval["halfwidth"])
+    assert {point["predicted"] for point in interval["points"]}
+    assert list(interval["coverage_by"])[:1] == ["predicted decile 1"]
+    assert list(interval["coverage_by"])[10:] == ["region north", "region south"]
     inside = scored["actual"].is_between(scored["lower"], scored["upper"]).mean()
     assert inside == interval["coverage"] == pytest.approx(0.9, abs=0.03)
 

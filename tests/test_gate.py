@@ -151,6 +151,7 @@ def test_coverage_fails_beyond_its_limit_for_sure(inside: int, of: int, passed: 
     rows = pl.DataFrame(
         {
             "actual": [1.0] * of,
+            "predicted": [1.0] * of,
             "lower": [0.0] * of,
             "upper": [2.0] * inside + [0.5] * (of - inside),
         }

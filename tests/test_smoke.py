@@ -35,7 +35,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     landing.mkdir(parents=True)
     houses = pl.read_csv(ROOT / "data" / "landing" / "california_housing.csv")
     houses.sample(ROWS, seed=1).write_csv(landing / "sample.csv")
-    change(root, {"min_r2": 0.4, "max_rmse": 90_000.0, "max_coverage_gap": 0.1})
+    gaps = {"max_coverage_gap": 0.1, "max_slice_coverage_gap": 0.2}
+    change(root, {"min_r2": 0.4, "max_rmse": 90_000.0, **gaps})
     (root / ".gitignore").write_text("__pycache__\n", encoding="utf-8")
     who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
     for command in (("init",), ("add", "--all"), ("commit", "--message=m")):

@@ -170,7 +170,7 @@ class Detail:
         regions: Empty where the table has no location.
         coverage: Share of all test rows whose price lies in its prediction interval.
         nominal: The coverage that was asked for.
-        halfwidth: Of the prediction interval, in dollars.
+        halfwidth: Mean half-width of the prediction interval, in dollars.
         edge: Edge of a square of the map, in degrees.
     """
 

@@ -18,6 +18,7 @@ import polars as pl
 from housing.domain.columns import Column
 from housing.domain.data.schema import REASONS, ROW, RowSchema
 from housing.domain.features import Transform
+from housing.domain.interval import Interval
 from housing.domain.model import Model
 
 
@@ -29,13 +30,13 @@ class Appraiser:
         model: The booster.
         transform: Makes the features.
         schema: The columns that a house has, with their rules.
-        halfwidth: Half the width of the prediction interval, in dollars.
+        interval: The prediction interval.
     """
 
     model: Model
     transform: Transform
     schema: RowSchema
-    halfwidth: float
+    interval: Interval
 
     @classmethod
     def load(cls, files: Mapping[str, str | Path]) -> Self:
@@ -50,7 +51,7 @@ class Appraiser:
             Model.load(Path(files["model"])),
             Transform.load(Path(files["transform"])),
             RowSchema({name: Column.model_validate(rules[name]) for name in rules}),
-            float(report["prediction_interval"]["halfwidth"]),
+            Interval.read(report),
         )
 
     def price(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -68,20 +69,20 @@ class Appraiser:
         """
         split = self.schema.split(self._complete(rows))
         bad = split.bad[ROW] - 1
-        dollars = pl.repeat(None, rows.height, dtype=pl.Float64, eager=True)
+        dollars = {
+            name: pl.repeat(None, rows.height, dtype=pl.Float64, eager=True)
+            for name in ("prediction", "lower", "upper")
+        }
         if split.good.height:
             features = self.transform.apply(split.good)
             good = np.delete(np.arange(rows.height), bad)
-            dollars = dollars.scatter(good, self.model.predict(features.to_numpy(order="c")))
+            price = self.model.predict(features.to_numpy(order="c"))
+            for one, values in zip(
+                dollars.values(), (price, *self.interval.around(price)), strict=True
+            ):
+                one.scatter(good, values)
         reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
-        return pl.DataFrame(
-            {
-                "prediction": dollars,
-                "lower": dollars - self.halfwidth,
-                "upper": dollars + self.halfwidth,
-                REASONS: reasons.scatter(bad, split.bad[REASONS]),
-            }
-        )
+        return pl.DataFrame({**dollars, REASONS: reasons.scatter(bad, split.bad[REASONS])})
 
     def _complete(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows with a column of nulls for each nullable one that was left out."""

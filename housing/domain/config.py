@@ -96,7 +96,6 @@ class CandidateParams(Section):
     colsample_bytree: float = Field(default=1, gt=0, le=1)
     reg_lambda: float = Field(default=1, ge=0)
     reg_alpha: float = Field(default=0, ge=0)
-    num_parallel_tree: int = Field(default=1, ge=1)
     neighbours: NeighbourParams | None = None
 
 
@@ -116,6 +115,7 @@ class GateParams(Section):
     max_regression: float = Field(ge=0, description="dollars of RMSE")
     max_slice_regression: float = Field(default=5000, ge=0, description="dollars of RMSE")
     max_coverage_gap: Fraction = 0.02
+    max_slice_coverage_gap: Fraction = 0.05
     max_golden_difference: float = Field(default=1, ge=0, description="dollars")
     golden_rows: int = Field(default=50, ge=1)
     confidence: OpenFraction = 0.95

@@ -14,14 +14,11 @@ import numpy as np
 import polars as pl
 
 from housing.domain.config import Coordinates, Params
+from housing.domain.coverage import coverages
 from housing.domain.features import distance
 from housing.domain.groups import effective, group
-from housing.domain.metrics import (
-    bootstrap_intervals,
-    conformal_halfwidth,
-    interval_coverage,
-    regression_metrics,
-)
+from housing.domain.interval import Interval
+from housing.domain.metrics import bootstrap_intervals, regression_metrics
 from housing.domain.model import Model
 from housing.domain.tables import LATITUDE, LONGITUDE, ROW, Table
 
@@ -93,10 +90,8 @@ def evaluate(subject: Subject, params: Params) -> Evaluation:
         ModelError: The model does not fit the features.
     """
     settings, validation = params.evaluate, subject.validation
-    halfwidth = conformal_halfwidth(
-        validation.y, subject.model.predict(validation.x), settings.coverage
-    )
-    scored = _score(subject.model, subject.test, halfwidth)
+    interval = Interval.fit(validation.y, subject.model.predict(validation.x), settings.coverage)
+    scored = _score(subject.model, subject.test, interval)
     actual, predicted = scored["actual"].to_numpy(), scored["predicted"].to_numpy()
     metrics = regression_metrics(actual, predicted)
     groups = group(scored)
@@ -118,25 +113,38 @@ def evaluate(subject: Subject, params: Params) -> Evaluation:
         "importance": importance,
         "prediction_interval": {
             "nominal": settings.coverage,
-            "halfwidth": halfwidth,
-            "coverage": interval_coverage(actual, predicted, halfwidth),
+            **_covered(scored, subject.places),
+            "points": interval.points(),
         },
     }
     curve = subject.trainings[subject.candidate]["curve"]
     return Evaluation(report, scored, _scatters(scored) | _bars(importance) | _curve(curve))
 
 
-def _score(model: Model, test: Table, halfwidth: float) -> pl.DataFrame:
-    predicted = pl.Series("predicted", model.predict(test.x))
+def _score(model: Model, test: Table, interval: Interval) -> pl.DataFrame:
+    predicted = model.predict(test.x)
+    lower, upper = interval.around(predicted)
     columns = [test.frame[ROW]]
     if test.located:
         columns += [
             test.frame[LATITUDE].alias("latitude"),
             test.frame[LONGITUDE].alias("longitude"),
         ]
-    columns += [pl.Series("actual", test.y), predicted]
-    columns += [(predicted - halfwidth).alias("lower"), (predicted + halfwidth).alias("upper")]
+    columns += [pl.Series("actual", test.y), pl.Series("predicted", predicted)]
+    columns += [pl.Series("lower", lower), pl.Series("upper", upper)]
     return pl.DataFrame(columns)
+
+
+def _covered(scored: pl.DataFrame, places: Mapping[str, Coordinates]) -> dict[str, Any]:
+    """The mean half-width in dollars, the share of prices in the interval, and where it is."""
+    found = coverages(scored, places)
+    return {
+        "halfwidth": float((scored["upper"] - scored["lower"]).mean()) / 2,  # type: ignore[arg-type]
+        "coverage": found[0].share,
+        "coverage_by": {
+            part.name: {"rows": part.rows, "coverage": part.share} for part in found[1:]
+        },
+    }
 
 
 def _residuals(scored: pl.DataFrame, places: Mapping[str, Coordinates]) -> dict[str, Any]:

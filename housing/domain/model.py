@@ -229,10 +229,7 @@ def _boost(
 def _xgboost_params(settings: CandidateParams, seed: int) -> dict[str, Any]:
     names = {"booster", "learning_rate", "reg_lambda", "reg_alpha"}
     if settings.booster == "gbtree":
-        names |= {
-            *("max_depth", "min_child_weight", "num_parallel_tree"),
-            *("subsample", "colsample_bytree"),
-        }
+        names |= {"max_depth", "min_child_weight", "subsample", "colsample_bytree"}
     chosen = settings.model_dump(include=names)
     return chosen | {
         "objective": "reg:squarederror",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
 Floats: TypeAlias = NDArray[np.float64]
 Features: TypeAlias = NDArray[np.float32]
@@ -68,18 +68,18 @@ class Column:
     spread: float
 
 
-def tree_of(points: Floats) -> cKDTree:
+def tree_of(points: Floats) -> KDTree:
     """Arranges points for the search.
 
     Args:
         points: Shape (points, dimensions).
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    return cKDTree(points)
+    return KDTree(points)
 
 
-def nearest(tree: cKDTree, points: Floats, count: int, own: Own | None = None) -> Found:
+def nearest(tree: KDTree, points: Floats, count: int, own: Own | None = None) -> Found:
     """Finds the nearest rows.
 
     Args:

@@ -41,7 +41,7 @@ from housing.domain.tables import ROW, Table
 from housing.errors import ModelError
 
 if TYPE_CHECKING:
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
 LEVELS: Final = 201
 """Quantiles by which the distribution of an attribute is described."""
@@ -223,11 +223,11 @@ class Neighbours:
         return statistics(found.away, self.prices[found.index], per, counts)
 
     @cached_property
-    def _map(self) -> cKDTree:
+    def _map(self) -> KDTree:
         return tree_of(self._places(self.rows))
 
     @cached_property
-    def _mixed(self) -> cKDTree:
+    def _mixed(self) -> KDTree:
         places = self._places(self.rows) / self.settings.km
         return tree_of(np.hstack([places, self._attributes(self.rows)]))
 
@@ -247,11 +247,11 @@ class Neighbours:
         north, east = (self.scales[name] for name in self.location)
         km = math.radians(1) * EARTH_RADIUS
         axes = [north.scale * km, east.scale * km * math.cos(math.radians(north.mean))]
-        return x[:, :2].astype(np.float64) * np.array(axes)
+        places: Floats = x[:, :2].astype(np.float64) * np.array(axes)
+        return places
 
     def _located(self, x: Features) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = np.isfinite(x[:, :2]).all(axis=1)
-        return found
+        return np.asarray(np.isfinite(x[:, :2]).all(axis=1))
 
     def _attributes(self, x: Features) -> Floats:
         """Attributes by their rank among the training rows, for many have a long tail.

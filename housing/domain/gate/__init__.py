@@ -3,7 +3,6 @@
 from housing.domain.gate.checks import (
     agreement,
     count,
-    coverage,
     fact,
     gain,
     golden,
@@ -13,6 +12,7 @@ from housing.domain.gate.checks import (
     thresholds,
 )
 from housing.domain.gate.compare import Comparison, SliceLoss, compare, held_out, pair
+from housing.domain.gate.covered import coverage, slice_coverage
 from housing.domain.gate.verdict import Check, Contest, Verdict, render
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "pair",
     "render",
     "same",
+    "slice_coverage",
     "slices",
     "thresholds",
 ]

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
-from scipy.special import betaincinv
 
 from housing.domain.config import GateParams
 from housing.domain.gate.compare import Comparison
@@ -16,8 +15,6 @@ from housing.domain.groups import MIN_GROUPS
 
 AGREEMENT = 1e-6
 """Relative difference that two ways to compute the same metric may show."""
-ROUNDING = 1e-9
-"""0.90 - 0.88 is a little more than 0.02 to a computer."""
 
 
 def same(
@@ -91,41 +88,6 @@ def thresholds(metrics: Mapping[str, float], limits: GateParams) -> tuple[Check,
             sentence=f"RMSE is ${rmse:,.0f}, at most ${limits.max_rmse:,.0f} is allowed",
         ),
     )
-
-
-def coverage(predictions: pl.DataFrame, nominal: float, limits: GateParams) -> Check:
-    """Checks that the prediction interval holds as many prices as it says.
-
-    A share of few rows is off by chance, so it fails only where it is beyond the limit for sure:
-    by the exact one-sided bound of a binomial share (Clopper and Pearson 1934, Biometrika 26:404).
-
-    Args:
-        predictions: `actual`, `lower`, `upper` of the test rows; at least one.
-        nominal: The share of prices that the interval should hold.
-        limits: What is allowed.
-    """
-    inside = predictions.select(
-        pl.col("actual").is_between(pl.col("lower"), pl.col("upper")).fill_null(value=False).mean()
-    ).item()
-    low, high = _share_bounds(round(inside * predictions.height), predictions.height, limits)
-    gap = limits.max_coverage_gap + ROUNDING
-    return Check(
-        name="coverage",
-        passed=low <= nominal + gap and high >= nominal - gap,
-        value=_number(inside),
-        limit=nominal,
-        sentence=f"the interval holds {inside:.1%} of {predictions.height:,} prices ({low:.1%} to "
-        f"{high:.1%} for sure); {nominal:.0%} is nominal, {limits.max_coverage_gap:.1%} may be "
-        "between",
-    )
-
-
-def _share_bounds(hits: int, rows: int, limits: GateParams) -> tuple[float, float]:
-    """One-sided lower and upper bound of a share that was seen in some rows."""
-    alpha = 1 - limits.confidence
-    low = float(betaincinv(hits, rows - hits + 1, alpha)) if hits else 0.0
-    high = float(betaincinv(hits + 1, rows - hits, 1 - alpha)) if hits < rows else 1.0
-    return low, high
 
 
 def golden(recorded: pl.Series, served: pl.Series, limits: GateParams) -> Check:

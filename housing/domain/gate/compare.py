@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
 from housing.domain.config import Coordinates, GateParams
-from housing.domain.features import distance
+from housing.domain.coverage import DECILES, regions
 from housing.domain.groups import effective, group
 
-DECILES = 10
 MIN_SLICE_GROUPS = 10
 """Groups, by their effective number, that a slice must have: one street is no region."""
 MAX_CELLS = 4000
@@ -187,11 +186,7 @@ def _slices(rows: pl.DataFrame, places: Mapping[str, Coordinates]) -> dict[str, 
     edges = np.quantile(actual, np.linspace(0, 1, DECILES + 1)[1:-1])
     decile = np.searchsorted(edges, actual, side="right")
     slices = {f"price decile {number + 1}": decile == number for number in range(DECILES)}
-    if "latitude" in rows.columns and places:
-        here = pl.col("latitude"), pl.col("longitude")
-        away = rows.select(distance(*here, place).alias(name) for name, place in places.items())
-        nearest = away.to_numpy().argmin(axis=1)
-        slices |= {f"region {name}": nearest == number for number, name in enumerate(places)}
+    slices |= {f"region {name}": mask for name, mask in regions(rows, places).items()}
     return slices
 
 

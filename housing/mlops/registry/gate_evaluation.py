@@ -152,6 +152,9 @@ def _absolute(params: Params, record: Record, metrics: dict[str, float]) -> Find
         (
             *gate.thresholds(metrics, params.gate),
             gate.coverage(predictions, params.evaluate.coverage, params.gate),
+            gate.slice_coverage(
+                predictions, params.evaluate.coverage, params.features.places, params.gate
+            ),
             _golden(params, record, golden),
         )
     )

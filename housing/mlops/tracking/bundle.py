@@ -40,6 +40,8 @@ CODE = (
     "domain/data/__init__.py",
     "domain/data/schema.py",
     "domain/features.py",
+    "domain/interval.py",
+    "domain/metrics.py",
     "domain/model.py",
     "domain/nearest.py",
     "domain/neighbours.py",
