@@ -1,6 +1,6 @@
 # Each target is a short call of a tool that you can type yourself: see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos foreign-test wheel-test up down lint format secrets stack stack-deliver stack-test stack-down clean
+.PHONY: help run test chaos foreign-test wheel-test quality up down lint format secrets stack stack-deliver stack-test stack-down clean
 
 UV := scripts/uv
 PYTHONS := $(shell sed -n 's/^requires-python = "\([^"]*\)".*/\1/p' pyproject.toml)
@@ -37,6 +37,9 @@ wheel-test: .venv/synced ## prove the engine's wheel in an empty environment: [A
 	@$(UV) run python -m tests.wheel $(AIRFLOW)
 foreign-test: .venv/synced ## run three other repositories through a real scheduler, every way (some 5 minutes)
 	@PYTHONPATH=benchmarks $(UV) run python -m tests.foreign_scheduler
+
+quality: .venv/synced ## measure the candidates on published and harder splits (some 3 minutes)
+	@$(UV) run python benchmarks/quality.py
 
 up: .venv/synced ## start Airflow and MLflow: [AIRFLOW_PORT=8080] [MLFLOW_PORT=5000]
 	@$(UV) run housing up
