@@ -1,6 +1,6 @@
 # Each target is a short call of a tool that you can type yourself: see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos foreign-test wheel-test quality up down lint format secrets stack stack-deliver stack-test stack-down clean
+.PHONY: help run test chaos foreign-test wheel-test quality tune up down lint format secrets stack stack-deliver stack-test stack-down clean
 
 UV := scripts/uv
 PYTHONS := $(shell sed -n 's/^requires-python = "\([^"]*\)".*/\1/p' pyproject.toml)
@@ -40,6 +40,9 @@ foreign-test: .venv/synced ## run three other repositories through a real schedu
 
 quality: .venv/synced ## measure the candidates on published and harder splits (some 3 minutes)
 	@$(UV) run python benchmarks/quality.py
+
+tune: .venv/synced ## look for better settings: [CANDIDATE=neighbours] [TRIALS=30] (some 10 minutes)
+	@$(UV) run --group tune python scripts/tune.py $(or $(CANDIDATE),neighbours) --trials $(or $(TRIALS),30)
 
 up: .venv/synced ## start Airflow and MLflow: [AIRFLOW_PORT=8080] [MLFLOW_PORT=5000]
 	@$(UV) run housing up

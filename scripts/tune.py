@@ -1,0 +1,171 @@
+"""Proposes settings for a candidate: ``make tune`` or ``make tune CANDIDATE=xgboost TRIALS=50``.
+
+Optuna looks for the settings with the lowest RMSE on validation rows, as the mean over three cuts
+of the rows that the pipeline does not test on: the test rows say nothing to it. A trial that is
+worse than half of the others after a cut is pruned. The trials stand in ``.housing/tune.db``, so
+that a stopped search goes on where it was, and in MLflow as child runs of one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING
+
+import optuna
+import polars as pl
+import yaml
+from optuna.trial import TrialState
+
+from housing.domain.config import CandidateParams, Params, load_params
+from housing.domain.features import Transform, label
+from housing.domain.model import train
+from housing.domain.split import row_ids, sides
+from housing.domain.tables import Table
+from housing.mlops.tracking.connection import connected
+from housing.mlops.tracking.tracked_run import experiment_id
+from housing.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CUTS = 3
+HOUSES = Path("data/interim/houses.parquet")
+TEST = Path("data/features/test.parquet")
+STORE = Path(".housing/tune.db")
+STUDY = "housing.tune.study"
+TRIAL = "housing.tune.trial"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Rows to learn from, rows to compare by, and what made their features."""
+
+    train: Table
+    validation: Table
+    transform: Transform
+
+
+def main() -> None:
+    """Runs the search and prints what it proposes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("candidate", nargs="?", default="neighbours")
+    parser.add_argument("--trials", type=int, default=30, help="trials in all")
+    arguments = parser.parse_args()
+    settings = load_settings()
+    params = load_params(settings.root / "params.yaml")
+    if arguments.candidate not in params.train:
+        parser.error(f"params.yaml has no candidate {arguments.candidate!r} under train")
+    if params.train[arguments.candidate].booster != "gbtree":
+        parser.error(f"{arguments.candidate!r} has no trees, whose settings are looked for")
+    study = search(settings, params, arguments.candidate, arguments.trials)
+    print(f"mean RMSE on validation ${study.best_value:,.0f}, trial {study.best_trial.number}")
+    print(f"under train.{arguments.candidate} in params.yaml:")
+    print(yaml.safe_dump(study.best_params, sort_keys=False))
+
+
+def search(settings: Settings, params: Params, candidate: str, trials: int) -> optuna.Study:
+    """Makes the trials that are still missing.
+
+    Args:
+        settings: Where the project and MLflow are.
+        params: All of ``params.yaml``.
+        candidate: Whose settings are looked for.
+        trials: Number of trials in all, with those of earlier searches.
+    """
+    store = settings.root / STORE
+    store.parent.mkdir(exist_ok=True)
+    study = optuna.create_study(
+        storage=f"sqlite:///{store}",
+        study_name=candidate,
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=params.seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
+    )
+    current = params.train[candidate]
+    if not study.trials:  # what is there is the first to beat
+        study.enqueue_trial({name: getattr(current, name) for name in _space()})
+    cuts = list(_cuts(settings.root, params))
+    with connected(settings) as client:
+        parent = _parent(client, settings, candidate)
+        for _ in range(trials - sum(trial.state.is_finished() for trial in study.trials)):
+            trial = study.ask(_space())
+            value = _mean_rmse(trial, current.model_copy(update=trial.params), cuts, params.seed)
+            state = TrialState.PRUNED if value is None else TrialState.COMPLETE
+            _log(client, parent, study.tell(trial, value, state))
+    return study
+
+
+def _space() -> dict[str, optuna.distributions.BaseDistribution]:
+    real, whole = optuna.distributions.FloatDistribution, optuna.distributions.IntDistribution
+    return {
+        "learning_rate": real(0.03, 0.15, log=True),
+        "max_depth": whole(4, 9),
+        "min_child_weight": real(1, 40, log=True),
+        "subsample": real(0.5, 1.0),
+        "colsample_bytree": real(0.1, 0.6),
+        "reg_lambda": real(1, 100, log=True),
+    }
+
+
+def _mean_rmse(
+    trial: optuna.Trial, tried: CandidateParams, cuts: list[Cut], seed: int
+) -> float | None:
+    """The mean over the cuts, in dollars, or None where the trial was pruned after one of them."""
+    errors: list[float] = []
+    for cut in cuts:
+        done = train(tried, cut.train, cut.validation, seed, cut.transform)
+        errors.append(done.curve[done.best_iteration].validation_rmse)
+        trial.report(mean(errors), len(errors))
+        if len(errors) < len(cuts) and trial.should_prune():
+            return None
+    return mean(errors)
+
+
+def _cuts(root: Path, params: Params) -> Iterator[Cut]:
+    """Cuts the rows that the pipeline does not test on, each time by another seed."""
+    houses = pl.read_parquet(root / HOUSES)
+    tested = pl.read_parquet(root / TEST, columns=["_row"])["_row"]
+    ids = row_ids(houses, params.data.identity)
+    kept = ~ids.is_in(tested.implode())
+    houses, ids = houses.filter(kept), ids.filter(kept)
+    for seed in range(params.seed + 1, params.seed + 1 + CUTS):
+        side = sides(ids, seed, params.split)
+        transform = Transform.fit(houses.filter(side == "train"), params)
+        learn, compare = (
+            Table(label(houses.filter(part), ids.filter(part), transform, params.data))
+            for part in (side == "train", side != "train")
+        )
+        yield Cut(learn, compare, transform)
+
+
+def _parent(client: MlflowClient, settings: Settings, candidate: str) -> tuple[str, str]:
+    """The experiment and the run that the trials belong to; made where there is none."""
+    experiment = experiment_id(client, f"{settings.experiment}-tuning", settings.artifact_location)
+    known = client.search_runs([experiment], f"tags.`{STUDY}` = '{candidate}'")
+    if known:
+        return experiment, known[0].info.run_id
+    run = client.create_run(experiment, tags={STUDY: candidate}, run_name=candidate)
+    client.set_terminated(run.info.run_id)
+    return experiment, run.info.run_id
+
+
+def _log(client: MlflowClient, parent: tuple[str, str], trial: optuna.trial.FrozenTrial) -> None:
+    from mlflow.entities import Metric, Param
+
+    tags = {"mlflow.parentRunId": parent[1], TRIAL: str(trial.number)}
+    run = client.create_run(parent[0], tags=tags, run_name=f"trial {trial.number}")
+    metrics = [
+        Metric("validation_rmse", value, run.info.start_time, step)
+        for step, value in trial.intermediate_values.items()
+    ]
+    chosen = [Param(name, str(value)) for name, value in trial.params.items()]
+    client.log_batch(run.info.run_id, metrics, [*chosen, Param("state", trial.state.name)])
+    client.set_terminated(run.info.run_id)
+
+
+if __name__ == "__main__":
+    main()
