@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import re
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,12 @@ def content() -> dict[str, Any]:
 
 def test_the_projects_own_file_is_valid() -> None:
     assert load_params(ROOT / "params.yaml").candidates
+
+
+def test_the_examples_file_is_valid() -> None:
+    params = load_params(ROOT / "examples/king-county/params.yaml")
+    assert params.split.by == "date"
+    assert params.data.identity == ("id",)
 
 
 def test_the_columns_are_told_by_their_roles() -> None:
@@ -105,6 +112,11 @@ def test_all_faults_are_reported_together(content: dict[str, Any]) -> None:
             "data.columns.sold",
             {"type": "date", "min": "2015-01-02", "max": "2015-01-01"},
             "data.columns.sold.min: 2015-01-02 is above max, 2015-01-01",
+        ),
+        (
+            "data.columns.sold",
+            {"type": "date", "min": dt.date(2014, 5, 1)},
+            'sold.min: write the day in quotes, "2014-05-01": DVC reads no date of YAML',
         ),
         ("data.columns.sold", {"type": "date", "format": "%H:%M"}, "sold.format: tells no day:"),
         ("data.columns.sold", {"type": "date", "role": "latitude"}, "sold.role: latitude needs a"),

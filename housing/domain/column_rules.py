@@ -52,7 +52,9 @@ def _bounds(column: Mapping[str, Any]) -> Iterator[Fault]:
         value = column.get(bound)
         if value is None:
             continue
-        if kind in {"string", "bool"}:
+        if isinstance(value, dt.date):
+            yield bound, f'write the day in quotes, "{value}": DVC reads no date of YAML'
+        elif kind in {"string", "bool"}:
             yield bound, f"is for numbers and dates, and the type is {kind}"
         elif kind in NUMBERS and _day(value):
             yield bound, f"{value} is a day, and the type is {kind}"
