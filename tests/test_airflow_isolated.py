@@ -10,7 +10,6 @@ import contextlib
 import json
 import shutil
 import subprocess
-from collections import defaultdict
 from pathlib import Path
 from textwrap import dedent
 from types import SimpleNamespace
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from housing.engine import DvcDag
 from housing.engine.airflow.compat import AirflowSkipException
@@ -111,7 +111,7 @@ class Worker:
         dag = DvcDag("p", root=self.bundle, workspace="isolated")
         task = dag.stages[stage]
         ti = run.ti(task.task_id)
-        events: Any = defaultdict(lambda: SimpleNamespace(extra={}))
+        events = OutletEventAccessors()
         context: Any = {"params": run.params, "ti": ti, "outlet_events": events}
         with contextlib.suppress(AirflowSkipException):
             ti.xcom_push(BaseXCom.XCOM_RETURN_KEY, task.execute(context))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from airflow.sdk.exceptions import ParamValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,11 @@ from housing.engine.graph.selection import (
     members,
     select,
 )
+
+try:
+    from airflow.sdk.exceptions import ParamValidationError
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import ParamValidationError
 
 CHAIN = {
     "ingest": (),

@@ -34,7 +34,7 @@ TESTING = (
     "pytest",
     "pytest-xdist",
 )
-PATIENCE = 300.0
+PATIENCE = 600.0
 """Seconds to wait for Airflow, or for a run of it."""
 
 
@@ -98,9 +98,14 @@ def run_by_a_scheduler(python: Path, home: Path) -> None:
     env = foreign.environment(
         dag_file,
         PATH=f"{python.parent}:{os.environ['PATH']}",
+        AIRFLOW__API__HOST="127.0.0.1",
         AIRFLOW__API__PORT=str(port),
         AIRFLOW__CORE__EXECUTION_API_SERVER_URL=f"http://127.0.0.1:{port}/execution/",
         AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
+        # The first imports compile some thousand files, on a machine that may have more to do.
+        AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT="120",
+        AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT="180",
+        AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL="5",
         AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT=str(free_port()),
         AIRFLOW__TRIGGERER__TRIGGERER_LOG_SERVER_PORT=str(free_port()),
     )
@@ -184,15 +189,16 @@ def run_tests(python: Path, home: Path) -> None:
 
 
 def is_engines(path: Path) -> bool:
-    """Whether a file of tests needs the engine alone, and nothing of the checkout."""
+    """Whether a file tests the Airflow side of the engine, and needs nothing of the checkout."""
     text = path.read_text(encoding="utf-8")
     imported = {
         node.module or "" for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)
     }
     ours = {name for name in imported if name.split(".")[0] in {"housing", "tests"}}
-    helpers = ("housing.engine", "tests.conftest", "tests.repository", "tests.test_pipeline_")
+    helpers = ("housing.engine", "tests.conftest", "tests.repository")
     return (
-        any(name.startswith("housing.engine") for name in ours)
+        (any("airflow" in name for name in imported) or "import Dvc" in text)
+        and any(name.startswith("housing.engine") for name in ours)
         and all(name == "housing" or name.startswith(helpers) for name in ours)
         and "parents[1]" not in text
     )
