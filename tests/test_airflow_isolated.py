@@ -215,7 +215,7 @@ def test_the_same_stage_on_two_workers_at_once_is_one_result(
 ) -> None:
     """A lost heartbeat: Airflow gave the task to another worker while the first went on."""
     workers = [Worker(made, name, made / "origin") for name in ("lost", "new")]
-    run = Run("twice", {"force": "a"})
+    run = Run("twice", {"dvc_force": "a"})
     entries = [worker.do(run, "a", monkeypatch)["entry"] for worker in workers]
     assert [worker.ran for worker in workers] == [["a"], ["a"]]
     assert entries[0] == entries[1] == first[0].xcoms["a"]["entry"]
@@ -226,7 +226,7 @@ def test_runs_with_different_overrides_do_not_meet(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = Worker(made, "overrides", made / "origin")
-    runs = [Run(f"limit-{n}", {"overrides": [f"limit={n}"]}) for n in (2, 3)]
+    runs = [Run(f"limit-{n}", {"dvc_overrides": [f"limit={n}"]}) for n in (2, 3)]
     for stage in ORDER:
         for run in runs:
             worker.do(run, stage, monkeypatch)
@@ -241,7 +241,7 @@ def test_an_edit_in_a_workspace_and_a_damaged_cache_change_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    worker, run = Worker(made, "edited", made / "origin"), Run("edited", {"force": "c"})
+    worker, run = Worker(made, "edited", made / "origin"), Run("edited", {"dvc_force": "c"})
     for stage in ORDER:
         worker.do(run, stage, monkeypatch)
     worker.copy("models/1").chmod(0o644)
