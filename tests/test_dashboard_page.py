@@ -473,6 +473,7 @@ def test_the_advice_on_a_rejection_says_by_how_much() -> None:
     bad = result(2, Verdict(result="2", run_id="run2", passed=False, checks=(failed,)))
     assert told(results=(bad,)) == "look at v2: the limit rmse failed by $2,104: RMSE is high"
     assert told(results=(replace(bad, overrides=("train.eta=1",)),)) == "nothing"
+    assert told(results=(replace(bad, withdrawn="rolled back by ann"),)) == "nothing"
 
 
 def test_a_version_waits_until_a_person_has_decided() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from housing.cli.console import console_of
-from housing.cli.services import Site
+from housing.cli.services import seen
 from housing.domain.config import Registered, load_params, load_registered, load_what_holds
 from housing.engine.errors import typeable
 from housing.errors import ConfigError, HousingError
@@ -96,7 +96,7 @@ def _update_dashboard(settings: Settings, console: Console) -> None:
     from housing.dashboard.update import update
 
     try:
-        update(Site.of(settings).seen, load_params(settings.root / "params.yaml"))
+        update(seen(settings), load_params(settings.root / "params.yaml"))
     except HousingError as error:
         console.print(f"the alias moved, but the dashboard is as before: {error}", markup=False)
 

@@ -94,14 +94,14 @@ def dashboard(json: Json = False) -> None:
     """Make the dashboard anew from what MLflow holds, and say where it is."""
     from json import dumps
 
-    from housing.cli.services import Site
+    from housing.cli.services import seen
     from housing.dashboard.update import update
     from housing.domain.config import load_params
     from housing.settings import load_settings
 
     settings = load_settings()
     params = load_params(settings.root / "params.yaml")
-    page = str(update(Site.of(settings).seen, params))
+    page = str(update(seen(settings), params))
     typer.echo(dumps({"page": page}) if json else page)
 
 

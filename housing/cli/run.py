@@ -29,7 +29,7 @@ from housing.cli.home import (
     tail,
 )
 from housing.cli.outcome import GOOD, Outcome, show
-from housing.cli.services import Site
+from housing.cli.services import Site, seen
 from housing.domain.config import Params, load_params
 from housing.engine import graph
 from housing.engine.errors import typeable
@@ -197,9 +197,9 @@ def _start(
 
 def _pages(settings: Settings) -> dict[str, str]:
     """Where a browser sees Airflow and MLflow once `make up` has started them: links lead there."""
-    site = Site.of(settings)
     url = "AIRFLOW__API__BASE_URL"
-    return {url: os.environ.get(url, site.airflow_url), "HOUSING_MLFLOW_URL": site.seen.mlflow_url}
+    airflow = os.environ.get(url) or Site.of(settings).airflow_url
+    return {url: airflow, "HOUSING_MLFLOW_URL": seen(settings).mlflow_url}
 
 
 def _show_progress(event: Mapping[str, Any], console: Console) -> None:

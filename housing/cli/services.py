@@ -20,7 +20,7 @@ from housing.cli.home import airflow, airflow_home
 from housing.cli.processes import STATE, read_json
 from housing.engine.files import write_whole
 from housing.errors import ConfigError
-from housing.settings import Settings
+from housing.settings import WEB, Settings
 
 LOGS = Path(".housing/log")
 """Folder, below the project, of one log for each service."""
@@ -115,12 +115,6 @@ class Site:
         named = os.environ.get(_PASSWORDS, self.home / "passwords.json")
         return AirflowApi(self.airflow_url, Path(named))
 
-    @property
-    def seen(self) -> Settings:
-        """The settings with the place where a browser finds MLflow: links lead there."""
-        named = self.settings.mlflow_url or self.settings.stack
-        return self.settings.model_copy(update={} if named else {"mlflow_url": self.mlflow_url})
-
     def remember(self) -> None:
         """Notes the ports: the next `housing up` and `housing doctor` know them."""
         write_whole(self.settings.root / _PORTS, json.dumps(self._ports()))
@@ -192,6 +186,22 @@ class Site:
         free = _free_after(max(asked.values()))
         others = " ".join(f"{name}={next(free)}" for name in taken)
         raise ConfigError(fact, f"make up {others}")
+
+
+def seen(settings: Settings) -> Settings:
+    """The settings with the place where a browser finds MLflow after `make up`: links lead there.
+
+    Args:
+        settings: May name the place, or a server, which stays.
+
+    Raises:
+        ConfigError: A port is no number.
+    """
+    if settings.mlflow_url or settings.stack or settings.store.startswith(WEB):
+        return settings
+    known = read_json(settings.root / _PORTS)
+    port = _port(*_VARIABLES["mlflow"], known.get("mlflow"))
+    return settings.model_copy(update={"mlflow_url": f"http://127.0.0.1:{port}"})
 
 
 def _port(variable: str, default: int, remembered: int | None) -> int:

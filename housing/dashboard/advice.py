@@ -69,7 +69,7 @@ def _decision(data: DashboardData) -> Advice | None:
 
 def _rejection(data: DashboardData) -> Advice | None:
     newest = data.newest
-    if newest is None or newest.overrides:
+    if newest is None or newest.overrides or newest.withdrawn:
         return None
     verdict = newest.later or newest.verdict
     if verdict is None or verdict.passed:
