@@ -13,7 +13,7 @@ from housing.cli.console import console_of
 from housing.cli.services import seen
 from housing.domain.config import Registered, load_params, load_registered, load_what_holds
 from housing.engine.errors import typeable
-from housing.errors import ConfigError, HousingError
+from housing.errors import ConfigError
 from housing.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -97,8 +97,9 @@ def _update_dashboard(settings: Settings, console: Console) -> None:
 
     try:
         update(seen(settings), load_params(settings.root / "params.yaml"))
-    except HousingError as error:
-        console.print(f"the alias moved, but the dashboard is as before: {error}", markup=False)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the alias has moved
+        told = f"the alias moved, but the dashboard is as before: {error!r}; housing dashboard"
+        console.print(told, markup=False)
 
 
 def _project() -> tuple[Settings, Registered]:

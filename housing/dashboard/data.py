@@ -118,7 +118,7 @@ def _details(
             deciles=points.deciles(table, rival),
             regions=tuple(
                 Region(region["region"], region["rows"], region["rmse"], region["mean"])
-                for region in report["residuals"]["by_region"]
+                for region in report.get("residuals", {}).get("by_region", ())
             ),
             coverage=points.coverage(table),
             nominal=interval["nominal"],
