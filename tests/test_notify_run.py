@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from housing.orchestration.task_logs import own_words
 from tests.airflow_project import Project
 from tests.fake_channels import MAIL_SECRET, SECRET, Slack, playing_slack
 
@@ -153,3 +155,16 @@ def test_the_secret_is_nowhere(project: Project) -> None:
     assert any(path.name == "airflow.db" for path in files)
     told = [path for path in files if any(secret in path.read_bytes() for secret in secrets)]
     assert told == []
+
+
+def test_a_failed_stage_is_told_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__LOGGING__BASE_LOG_FOLDER", str(tmp_path))
+    assert own_words("dag", "run", "ingest") == ""
+    folder = tmp_path / "dag_id=dag" / "run_id=run" / "task_id=ingest"
+    folder.mkdir(parents=True)
+    said = ["error: an older one", "error: bad.csv has no column x", "  next: mend it", "failed"]
+    lines = "".join(json.dumps({"event": event}) + "\n" for event in said)
+    (folder / "attempt=1.log").write_text(lines)
+    assert own_words("dag", "run", "ingest") == "bad.csv has no column x\n  next: mend it"

@@ -31,7 +31,7 @@ def shown(summary: Mapping[str, Any]) -> Row:
     Raises:
         KeyError: It is no summary; or a TypeError, or an AttributeError.
     """
-    link = summary.get("link", "")
+    link, words = summary.get("link", ""), summary.get("words", {})
     return {
         "run": summary["run_id"],
         "ended": summary["ended"],
@@ -47,7 +47,12 @@ def shown(summary: Mapping[str, Any]) -> Row:
             for line in summary["stages"]
         ],
         "failures": [
-            {"task": task, "message": message, "link": f"{link}/tasks/{task}" if link else ""}
+            {
+                "task": task,
+                # A stage's own words say more than that its command failed.
+                "message": words.get(task) or message,
+                "link": f"{link}/tasks/{task}" if link else "",
+            }
             for task, message in summary.get("failures", {}).items()
         ],
     }

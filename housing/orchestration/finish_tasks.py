@@ -102,6 +102,7 @@ class SummarizingOperator(BaseOperator):
             StageLine,
             Summary,
         )
+        from housing.orchestration.task_logs import own_words
 
         ti, states = context["ti"], _states(context["ti"])
         failures = _failures(ti, states, self.validate)
@@ -122,6 +123,7 @@ class SummarizingOperator(BaseOperator):
             # After a failure the report in the workspace may be that of an older run.
             data=() if failures else read_account(workspace.root),
             link=run_page(ti),
+            words={task: own_words(ti.dag_id, ti.run_id, task) for task in failures},
         )
         path = Path(self.root) / RUNS / f"{summary.run_id}.json"
         write_whole(path, json.dumps(summary.to_dict(), indent=2) + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from housing.engine.execution.stage_result import StageResult
@@ -62,6 +62,7 @@ class Summary:
         overrides: The run's parameter overrides.
         data: What became of the deliveries, in sentences.
         link: Where a browser sees the run in Airflow's UI.
+        words: What the command of a failed stage said itself, by task id.
     """
 
     dag_id: str
@@ -74,6 +75,7 @@ class Summary:
     overrides: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
     link: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:

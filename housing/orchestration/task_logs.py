@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
 from airflow.sdk.configuration import conf
 
 from housing.messages import LOG_LINES
+
+ERROR = "error: "
+"""How a stage's script begins the line that says what is wrong."""
 
 
 def last_lines(dag_id: str, run_id: str, task_id: str) -> str:
@@ -20,13 +24,37 @@ def last_lines(dag_id: str, run_id: str, task_id: str) -> str:
         run_id: Its run.
         task_id: The task.
     """
+    return "\n".join(_events(dag_id, run_id, task_id)[-LOG_LINES:])
+
+
+def own_words(dag_id: str, run_id: str, task_id: str) -> str:
+    """What a stage's command said of its failure: its last ``error: ...``, and what to do next.
+
+    Args:
+        dag_id: The DAG.
+        run_id: Its run.
+        task_id: The task.
+
+    Returns:
+        The lines, or "" where there are none, or this machine does not have the log.
+    """
+    events = _events(dag_id, run_id, task_id)
+    begins = [number for number, event in enumerate(events) if event.startswith(ERROR)]
+    if not begins:
+        return ""
+    first, *rest = events[begins[-1] :]
+    more = itertools.takewhile(lambda event: event.startswith(" "), rest)
+    return "\n".join([first.removeprefix(ERROR), *more])
+
+
+def _events(dag_id: str, run_id: str, task_id: str) -> list[str]:
     folder = Path(conf.get("logging", "base_log_folder"))
     folder = folder / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
     tries = sorted(folder.glob("attempt=*.log"), key=lambda path: path.stat().st_mtime)
     if not tries:
-        return ""
+        return []
     lines = tries[-1].read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(_event(line) for line in lines[-LOG_LINES:])
+    return [_event(line) for line in lines]
 
 
 def _event(line: str) -> str:
