@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
+from housing.cli.aliases import follow_move
 from housing.cli.app import app
+from housing.cli.console import console_of
+from housing.dashboard import page_file
 from housing.dashboard.changes import code_hashes
 from housing.dashboard.data import collect
 from housing.dashboard.history import record_runs
@@ -342,6 +345,21 @@ def test_the_command_line_makes_the_page(
     app(["dashboard", "--json"], standalone_mode=False)
     page = Path(json.loads(capsys.readouterr().out)["page"])
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_the_page_follows_a_move_and_the_move_outlives_the_page(
+    client: MlflowClient, settings: Settings, params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(PARAMS, settings.root)
+    run_id = log_result(client, settings, 1, HOUSES)
+    move(client, settings, params, "champion", register(client, settings, params, run_id))
+    follow_move(settings, console_of(as_json=True))
+    page = page_file(settings.root).read_text(encoding="utf-8")
+    assert "<td>passed the gate</td>" in page
+    assert f"http://127.0.0.1:5000/#/runs/{run_id}" in page  # where `make up` puts MLflow
+    (settings.root / "params.yaml").unlink()
+    follow_move(settings, console_of(as_json=True))
+    assert "the alias moved, but the dashboard is as before" in capsys.readouterr().err
 
 
 def test_drift_is_the_shift_in_standard_deviations() -> None:

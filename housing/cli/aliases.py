@@ -91,8 +91,13 @@ def roll_back(alias: str, why: str, *, as_json: bool) -> None:
     _show(settings, params, move, as_json)
 
 
-def _update_dashboard(settings: Settings, console: Console) -> None:
-    """Makes the dashboard anew; the move stands, whatever becomes of the page."""
+def follow_move(settings: Settings, console: Console) -> None:
+    """Makes the dashboard anew after a move, which stands, whatever becomes of the page.
+
+    Args:
+        settings: Where MLflow and the project are.
+        console: Where it is told that the page is as before.
+    """
     from housing.dashboard.update import update
 
     try:
@@ -108,7 +113,7 @@ def _project() -> tuple[Settings, Registered]:
 
 
 def _show(settings: Settings, params: Registered, move: Promotion, as_json: bool) -> None:
-    _update_dashboard(settings, console_of(as_json=True))
+    follow_move(settings, console_of(as_json=True))
     if as_json:
         sys.stdout.write(json.dumps(move.model_dump(mode="json"), indent=2) + "\n")
         return

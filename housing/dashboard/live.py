@@ -36,7 +36,7 @@ def read_live(
         order_by=["attributes.start_time DESC"],
         max_results=FILES,
     )
-    rows_in = quality["rows_in"] if quality else 0
+    rows_in = quality.get("rows_in", 0) if quality else 0
     usual = quality["rows_quarantined"] / rows_in if quality and rows_in else None
     return Live(tuple(map(_scored_file, runs)), usual)
 
