@@ -29,6 +29,11 @@ PATIENCE = 15.0
 """Seconds for the service to end after its last task. Measured: under 2, but a scheduler that is
 interrupted at the wrong moment waits for ever."""
 
+LOST = 3.0
+"""Seconds after a signal from when on a task that begins shows that the service goes on as before:
+it lost the signal, whose exception Python drops where it comes in the middle of a destructor. Tasks
+that waited for a free worker begin sooner."""
+
 IMAGE = Path(__file__).resolve().parent.parent.with_suffix(".sha256")
 """Names the content of this image."""
 
@@ -70,10 +75,13 @@ def tasks(service: int) -> list[psutil.Process]:
 def end(service: subprocess.Popen[bytes]) -> None:
     """Ends the tasks, also those that waited for a free worker, and then the service."""
     asked: set[psutil.Process] = set()
-    last_task = time.monotonic()
+    last_task = last_signal = time.monotonic()
     service.terminate()
     while service.poll() is None:
         running = set(tasks(service.pid))
+        if running - asked and time.monotonic() > last_signal + LOST:
+            service.terminate()
+            last_signal = time.monotonic()
         for process in running - asked:
             process.terminate()
         asked |= running

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +195,7 @@ def _service(installed: Path, *command: str) -> subprocess.Popen[str]:
         env=os.environ | {"HOUSING_ROOT": str(installed / "workspace")},
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -263,3 +266,19 @@ def test_a_stop_ends_the_tasks_of_the_service_and_nobody_elses(installed: Path) 
         assert service.wait(timeout=60) == 0
         assert somebody.poll() is None
         somebody.kill()
+
+
+def test_a_service_that_lost_the_signal_gets_it_again(installed: Path) -> None:
+    """It would start its tasks again and again, until no try is left."""
+    task = f"{sys.executable} -c '{TASK}' {installed / 'began'}"
+    deaf = f"trap 'n=x$n' TERM; while [ \"$n\" != xx ]; do {task} & wait; wait; done"
+    with _service(installed, "bash", "-c", deaf) as service:
+        while not (installed / "began").exists():
+            assert service.poll() is None
+            time.sleep(0.05)
+        service.terminate()
+        try:
+            assert service.wait(timeout=60) == 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(service.pid, signal.SIGKILL)
