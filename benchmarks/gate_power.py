@@ -19,7 +19,7 @@ from housing.domain.gate import Comparison, Contest
 
 ROWS = 4000
 CELLS = 900
-TRIALS = 3000
+TRIALS = 1000
 SHARED = 40_000.0
 PAIRS = {"siblings": (2_000.0, 6_000.0), "strangers": (8_000.0, 20_000.0)}
 """Errors in dollars that are a model's own: by cell, and by house."""

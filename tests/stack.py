@@ -42,6 +42,8 @@ from tests.stack_tls import opens_by_tls
 
 OUTAGE = 90.0
 """Seconds for which the API server is away. Airflow's defaults give up after about 30."""
+MAX_LATE_STOPS = 5
+"""On a busy machine a stop may take longer to reach the scheduler than the stage takes."""
 
 
 def verdicts(tasks: dict[str, str]) -> set[str]:
@@ -128,14 +130,18 @@ def survives_an_outage(stack: Stack) -> None:
 def stops_gracefully(stack: Stack) -> None:
     """A stop ends the running stage at once and cleanly, and the run goes on afterwards."""
     say("stopping the scheduler in the middle of a stage")
-    run = stack.in_the_middle()
-    stack.compose("stop", SCHEDULER)
-    state = stack.containers()[SCHEDULER]["State"]
-    check(state["ExitCode"] == 0, "it ended cleanly, before Docker's patience did")
-    waits = stack.airflow.tasks(run)[LONG_STAGE]
-    check(waits == "up_for_retry", f"the stage waits for its next try: {waits}")
-    stack.up()
-    stack.ends_well(run)
+    for _ in range(MAX_LATE_STOPS):
+        run = stack.in_the_middle()
+        stack.compose("stop", SCHEDULER)
+        state = stack.containers()[SCHEDULER]["State"]
+        check(state["ExitCode"] == 0, "it ended cleanly, before Docker's patience did")
+        waits = stack.airflow.tasks(run)[LONG_STAGE]
+        stack.up()
+        stack.ends_well(run)
+        if waits != "success":
+            break
+        say("  the stage had ended before the stop reached it: once more")
+    check(waits == "up_for_retry", f"the stage waited for its next try: {waits}")
 
 
 def keeps_everything(stack: Stack, promoted: tuple[str, str]) -> None:
