@@ -237,7 +237,11 @@ class _Rendering:
                 doc_md=_document(node),
                 **arguments,
             )
-            task.set_upstream([tasks[name] for name in node.upstream if name in tasks])
+            for before_it in [tasks[name] for name in node.upstream if name in tasks]:
+                # As set_upstream does, without its hash of all of the DAG's tasks for each edge:
+                # of 40,000 edges that would be most of the time to parse the file.
+                before_it.downstream_task_ids.add(task.task_id)
+                task.upstream_task_ids.add(before_it.task_id)
         known = {name for one in before for name in names_of(one.options_group)}
         stages = [name for name in self._graph.names if name in tasks or name in same]
         self._complete(form(stages, self._prefix), known)
