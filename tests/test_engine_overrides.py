@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from housing.engine import graph
+from housing.engine.airflow.workspace import Workspace
 from housing.engine.errors import OptionsError
 from housing.engine.execution.overrides import apply
 from tests.repository import make_repository
@@ -51,3 +54,23 @@ def test_all_faults_are_told_together(root: Path) -> None:
     assert "params.yaml: " in said
     assert "'rl'" in said
     assert "model.json: " in said
+
+
+def test_a_repository_in_git_can_be_overridden_and_git_sees_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    root = tmp_path / "repo"
+    make_repository(root)
+    (root / "dvc.yaml").write_text("stages: {each: {foreach: '${names}', do: {cmd: 'true'}}}\n")
+    (root / "params.yaml").write_text("names: [a, b]\n")
+    with Workspace.of(root, ("dag", "run"), ["names=[b]"]).entered() as place:
+        assert graph.load(place).names == ("each@b",)
+    status = ["git", "status", "--porcelain", "--ignored=no", "--", ".housing"]
+    done = subprocess.run(status, cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    with (
+        pytest.raises(OptionsError, match="the overrides add each@c"),
+        Workspace.of(root, ("dag", "other"), ["names=[c]"]).entered(),
+    ):
+        pass

@@ -152,6 +152,8 @@ class Workspace:
         locks = set() if self.isolated else _copy(self.project, partial)
         if self.isolated:
             isolation.copy(self.project, partial, self.place)
+        else:  # before DVC looks for stages in there: git ignores the place, and so would DVC
+            _share_cache(self.project, partial)
         if self.overrides:
             self.apply(partial, self.overrides)
         note = {"dag_id": self.run[0], "run_id": self.run[1], "locks": sorted(locks)}
@@ -161,7 +163,6 @@ class Workspace:
         if self.overrides:
             _require_tasks(self.project, partial)
         if not self.isolated:
-            _share_cache(self.project, partial)
             # A stage that runs alone reads what the stages before it wrote.
             _dvc(partial, "checkout", "--quiet", "--allow-missing")
         partial.rename(self.root)
