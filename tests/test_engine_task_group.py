@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ except ImportError:  # Airflow 3.1
         SerializedDAG as DagSerialization,
     )
 
+ROOT = Path(__file__).parents[1]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STAGES = {
     "prepare": {"cmd": "cp raw clean", "deps": ["raw"], "outs": ["clean"]},
@@ -253,3 +255,12 @@ def test_the_public_names_are_there_and_cost_nothing_before_they_are_used() -> N
     assert done.stdout.splitlines()[-2:] == ["[]", "[]"]
     with pytest.raises(AttributeError, match="no attribute 'DbtDag'"):
         engine.DbtDag  # noqa: B018 - the access is what is tried
+
+
+def test_airflow_finds_the_dag_files_of_the_documentation() -> None:
+    """Its search leaves out a file that has not both words in it."""
+    pages = [(ROOT / "docs" / name).read_text() for name in ("your-pipeline.md", "api.md")]
+    blocks = [text for page in pages for text in re.findall(r"```python\n(.*?)```", page, re.S)]
+    files = [text for text in blocks if re.search(r"DvcDag\(\"|with DAG\(", text)]
+    assert len(files) > 3
+    assert all("airflow" in text.lower() for text in files), files
