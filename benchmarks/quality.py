@@ -127,7 +127,8 @@ def run(
     ids = pl.Series([f"{row:016x}" for row in range(len(houses))])
     transform = Transform.fit(houses[parts[0]], params)
     learn, validation, test = (
-        Table(label(houses[rows], ids[rows], transform, params.data)) for rows in parts
+        Table(label(houses[rows], ids[rows], transform.apply(houses[rows]), params.data))
+        for rows in parts
     )
     made = time.process_time()
     model = train(params.train[candidate], learn, validation, params.seed, transform).model

@@ -136,8 +136,9 @@ def _cuts(root: Path, params: Params) -> Iterator[Cut]:
         side = sides(ids, seed, params.split)
         transform = Transform.fit(houses.filter(side == "train"), params)
         learn, compare = (
-            Table(label(houses.filter(part), ids.filter(part), transform, params.data))
+            Table(label(rows, ids.filter(part), transform.apply(rows), params.data))
             for part in (side == "train", side != "train")
+            for rows in [houses.filter(part)]
         )
         yield Cut(learn, compare, transform)
 

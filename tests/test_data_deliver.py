@@ -21,7 +21,7 @@ BAD = "0,Main,1000\n"
 
 @pytest.fixture
 def params() -> Params:
-    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((ROOT / "tests/params.yaml").read_text(encoding="utf-8"))
     columns = {
         "rooms": {"type": "int", "min": 1},
         "street": {"type": "string"},

@@ -32,7 +32,9 @@ BAD = "0,80,castle,Main,1000\n"
 
 def content(landing: Path, limit: float = 0.5) -> dict[str, Any]:
     """A params file for a table of rents: no location, categories, missing values."""
-    loaded: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    loaded: dict[str, Any] = yaml.safe_load(
+        (ROOT / "tests/params.yaml").read_text(encoding="utf-8")
+    )
     loaded["data"] = {"landing": str(landing), "columns": COLUMNS, "identity": ["street", "rooms"]}
     loaded["features"] = {}
     loaded["ingest"] = {"max_bad_fraction": limit}

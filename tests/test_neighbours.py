@@ -48,7 +48,8 @@ def houses(rows: int, seed: int) -> pl.DataFrame:
 
 
 def table(frame: pl.DataFrame, transform: Transform) -> Table:
-    return Table(label(frame, row_ids(frame, ("north", "east")), transform, PARAMS.data))
+    ids = row_ids(frame, ("north", "east"))
+    return Table(label(frame, ids, transform.apply(frame), PARAMS.data))
 
 
 HOUSES = {"train": houses(900, 1), "validation": houses(200, 2), "test": houses(200, 3)}
