@@ -12,13 +12,14 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -59,7 +60,17 @@ def install(folder: Path, airflow: str) -> Path:
     python = folder / "venv/bin/python"
     patch = ".*" if airflow.count(".") == 1 else ""
     pinned = [f"apache-airflow=={airflow}{patch}"] if airflow else []
-    uv("pip", "install", "--quiet", "--python", str(python), str(wheel), *pinned)
+    # Compiled, as by pip: a task of an Airflow that compiles itself meanwhile may take too long.
+    uv(
+        "pip",
+        "install",
+        "--quiet",
+        "--compile-bytecode",
+        "--python",
+        str(python),
+        str(wheel),
+        *pinned,
+    )
     packages = uv("pip", "freeze", "--python", str(python)).splitlines()
     assert not [name for name in packages if HOUSES.match(name)], packages
     (version,) = (name for name in packages if name.startswith("apache-airflow=="))
@@ -102,10 +113,11 @@ def run_by_a_scheduler(python: Path, home: Path) -> None:
         AIRFLOW__API__PORT=str(port),
         AIRFLOW__CORE__EXECUTION_API_SERVER_URL=f"http://127.0.0.1:{port}/execution/",
         AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
-        # The first imports compile some thousand files, on a machine that may have more to do.
+        # A machine that runs this may have more to do.
         AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT="120",
         AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT="180",
         AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL="5",
+        AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT="60",
         AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT=str(free_port()),
         AIRFLOW__TRIGGERER__TRIGGERER_LOG_SERVER_PORT=str(free_port()),
     )
@@ -156,11 +168,16 @@ def standalone(python: Path, home: Path, env: Mapping[str, str]) -> Iterator[Non
     try:
         yield
     except BaseException:
-        say((home / "standalone.log").read_text()[-4000:])
+        for path in sorted(Path(env["AIRFLOW_HOME"]).glob("logs/dag_id=*/**/*.log")):
+            say(f"{path.relative_to(env['AIRFLOW_HOME'])}\n{path.read_text()[-4000:]}")
+        say(f"standalone\n{(home / 'standalone.log').read_text()[-4000:]}")
         raise
     finally:
         process.terminate()
-        process.wait(60)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(60)
+        with suppress(ProcessLookupError):  # a service that outlives it
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
