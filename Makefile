@@ -1,6 +1,6 @@
 # Each target is a short call of a tool that you can type yourself: see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos foreign-test wheel-test quality tune up down lint format secrets stack stack-deliver stack-test stack-down clean
+.PHONY: help run test chaos foreign-test workers-test wheel-test quality tune up down lint format secrets stack stack-deliver stack-test stack-down clean
 
 UV := scripts/uv
 PYTHONS := $(shell sed -n 's/^requires-python = "\([^"]*\)".*/\1/p' pyproject.toml)
@@ -35,6 +35,7 @@ chaos: .venv/synced ## kill stages at random through a real scheduler, 100 times
 
 wheel-test: .venv/synced ## prove the engine's wheel in an empty environment: [AIRFLOW=3.1]
 	@$(UV) run python -m tests.wheel $(AIRFLOW)
+
 foreign-test: .venv/synced ## run three other repositories through a real scheduler, every way (some 5 minutes)
 	@PYTHONPATH=benchmarks $(UV) run python -m tests.foreign_scheduler
 
@@ -43,6 +44,9 @@ quality: .venv/synced ## measure the candidates on published and harder splits (
 
 tune: .venv/synced ## look for better settings: [CANDIDATE=neighbours] [TRIALS=30] (some 10 minutes)
 	@$(UV) run --group tune python scripts/tune.py $(or $(CANDIDATE),neighbours) --trials $(or $(TRIALS),30)
+
+workers-test: .venv/synced ## two Celery workers that share no folder: runs, kills, S3 away (Linux, root, redis-server)
+	@$(UV) run --group workers python -m tests.workers
 
 up: .venv/synced ## start Airflow and MLflow: [AIRFLOW_PORT=8080] [MLFLOW_PORT=5000]
 	@$(UV) run housing up

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from housing.engine.airflow.operator import DvcStageOperator
     from housing.engine.airflow.schedule import upstream_assets
     from housing.engine.airflow.task_group import DvcDag, DvcTaskGroup
+    from housing.engine.airflow.write_back import WriteBackOperator
     from housing.engine.errors import EngineError, GraphError, OptionsError
     from housing.engine.graph import Graph, StageNode
     from housing.engine.stage_notes import note_links
@@ -27,6 +28,7 @@ __all__ = [
     "GraphError",
     "OptionsError",
     "StageNode",
+    "WriteBackOperator",
     "asset_of",
     "folder_asset",
     "note_links",
@@ -42,6 +44,7 @@ _HOMES = {
     "GraphError": "errors",
     "OptionsError": "errors",
     "StageNode": "graph",
+    "WriteBackOperator": "airflow.write_back",
     "asset_of": "airflow.assets",
     "folder_asset": "airflow.assets",
     "note_links": "stage_notes",

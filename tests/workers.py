@@ -1,0 +1,117 @@
+"""Two Celery workers that share nothing but Redis, an S3 server and a git repository.
+
+Usage: ``make workers-test``; it needs Linux, root (for ``unshare``) and ``redis-server``, and takes
+some ten minutes. Each worker lives in its own mount and process-id namespace, where the path of its
+folders is bound to its own; so the same path holds something else for each. The short form, in the
+suite, is ``test_airflow_isolated.py``.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+from tests.workers_site import STAGES, WIDTH, Site, site, wait
+
+
+def check(claim: str, true: object) -> None:
+    """Says what holds; ends where it does not."""
+    print(f"{'ok  ' if true else 'NOT '} {claim}", flush=True)
+    if not true:
+        raise SystemExit(1)
+
+
+def total(site: Site) -> Counter[str]:
+    """How often each command ran."""
+    return Counter(stage for stages in site.ran().values() for stage in stages)
+
+
+def cold_then_unchanged(site: Site) -> None:
+    """Every stage once, on both workers; then none, although both are empty."""
+    before = site.head()
+    seconds = site.finish(site.trigger())
+    once = total(site) == Counter(STAGES)
+    check(f"cold run ({seconds:.0f} s): each of {len(STAGES)} stages ran once", once)
+    check(f"on both workers: {[len(v) for v in site.ran().values()]}", all(site.ran().values()))
+    check("its dvc.lock is a commit of the branch", site.head() != before)
+    site.settle()
+    site.forget()
+    asked = site.requests()
+    run = site.trigger()
+    seconds = site.finish(run)
+    check(f"second run ({seconds:.0f} s): nothing ran on the emptied workers", not total(site))
+    fetched = sum(site.result(run, stage)["fetched"] for stage in ("prepare", "slow", "join"))
+    check(f"no byte was fetched, {(site.requests() - asked).total()} requests to S3", fetched == 0)
+    third = site.base / "third"
+    site.git(site.base, "clone", "--quiet", "origin.git", "third")
+    # `note.json` is `cache: false`, which DVC's own pull leaves out.
+    subprocess.run(["dvc", "pull", "--quiet"], cwd=third, env=site.env, check=False)
+    expected = "first\nlevel: 1\n" * WIDTH + "first\n1\n"
+    check("git clone && dvc pull brings it", (third / "all.txt").read_text() == expected)
+
+
+def worker_dies(site: Site) -> None:
+    """The worker of the slow stage is gone, with its disk; Airflow gives the stage to the other."""
+    site.forget()
+    site.change("in.txt", "second\n")
+    run = site.trigger()
+    victim = wait(
+        "the slow stage", lambda: next((n for n, s in site.ran().items() if "slow" in s), "")
+    )
+    site.kill_worker(victim)
+    site.start_worker(victim)
+    seconds = site.finish(run)
+    check(f"worker {victim} died in a stage: the run ended well ({seconds:.0f} s)", True)
+    check("the slow stage ran again, elsewhere or anew", total(site)["slow"] == 1)
+    (out,) = site.result(run, "slow")["outs"]
+    check("with the right content", out["size"] == len("second\n"))
+
+
+def remote_away(site: Site) -> None:
+    """S3 turns everybody away for 20 s in the middle of a run."""
+    site.settle()
+    site.forget()
+    site.change("in.txt", "third\n")
+    run = site.trigger()
+    wait("the first stage", lambda: total(site)["prepare"])
+    site.gate.open = False
+    time.sleep(20)
+    site.gate.open = True
+    seconds = site.finish(run)
+    once = total(site) == Counter(STAGES)
+    check(f"S3 away for 20 s: the run ended well ({seconds:.0f} s), each stage ran once", once)
+
+
+def overrides_at_once(site: Site) -> None:
+    """Two runs with other parameters, at the same time."""
+    site.settle()
+    site.forget()
+    head = site.head()
+    runs = [site.trigger(dvc_overrides=[f"level={n}"]) for n in (7, 88)]
+    for run in runs:
+        site.finish(run)
+    outs = [site.result(run, "join")["outs"][0] for run in runs]
+    sizes = {outs[1]["size"] - outs[0]["size"]}
+    check("two runs with overrides at once: two results", sizes == {WIDTH})
+    counts = {total(site)[f"branch{n}"] for n in range(1, WIDTH + 1)}
+    check("each branch ran once for each", counts == {2})
+    check("and wrote nothing back", site.head() == head)
+
+
+def main() -> None:
+    """Runs everything."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with site() as made:
+        for part in (cold_then_unchanged, worker_dies, remote_away, overrides_at_once):
+            print(part.__name__.replace("_", " "), flush=True)
+            part(made)
+            made.settle()
+    print("all of it held")
+
+
+if __name__ == "__main__":
+    main()
+    sys.exit(0)

@@ -1,0 +1,340 @@
+"""Airflow with two Celery workers in namespaces of their own, Redis, S3 and git, in one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+WIDTH = 16
+DAG = """# airflow: it looks only into files with that word
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from housing.engine import DvcDag
+
+dag = DvcDag(
+    "pipe", root=Path(__file__).parent.parent, workspace="isolated", schedule=None,
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=1)},
+)
+"""
+COUNT = "echo {} >>$HOUSING_WORKSPACES/../ran && "
+DVC_YAML = f"""
+stages:
+  prepare:
+    cmd: {COUNT.format("prepare")}mkdir -p parts && for n in $(seq {WIDTH});
+      do cat in.txt >parts/$n; done
+    deps: [in.txt]
+    outs: [parts]
+    metrics:
+      - note.json:
+          cache: false
+  branch:
+    foreach: [{", ".join(map(str, range(1, WIDTH + 1)))}]
+    do:
+      cmd: {COUNT.format("branch${item}")}sleep 1 &&
+        cat parts/${{item}} params.yaml >models/${{item}}
+      deps:
+        - parts
+      params: [level]
+      outs:
+        - models/${{item}}
+  slow:
+    cmd: {COUNT.format("slow")}sleep 6 && cat in.txt >slow.txt
+    deps: [in.txt]
+    outs: [slow.txt]
+  join:
+    cmd: {COUNT.format("join")}cat models/* slow.txt note.json >all.txt
+    deps: [models, slow.txt, note.json]
+    outs: [all.txt]
+""".replace("; done\n", "; done && echo 1 >note.json\n")
+STAGES = ["prepare", *(f"branch{n}" for n in range(1, WIDTH + 1)), "slow", "join"]
+ENDED = {"success", "failed"}
+LIMIT = 900  # seconds for one run, on a busy machine
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def wait(what: str, ready: Callable[[], Any], limit: float = LIMIT) -> Any:  # noqa: ANN401
+    """Asks again and again until there is an answer."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.HTTPError, KeyError, FileNotFoundError, OSError):
+            found = ready()
+            if found:
+                return found
+        time.sleep(0.5)
+    raise SystemExit(f"waited {limit:g} s in vain: {what}")
+
+
+class Gate:
+    """A way to the S3 server that can be closed: who connects is turned away at once."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self.open = True
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            if not self.open:
+                client.close()
+                continue
+            server = socket.create_connection(("127.0.0.1", self._target))
+            for pair in ((client, server), (server, client)):
+                threading.Thread(target=self._pump, args=pair, daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while self.open and (data := source.recv(65536)):
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+                end.close()
+
+
+class Site:
+    """All services, in one folder."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.origin = base / "origin.git"
+        self.log = (base / "log").open("w")
+        self.s3_log = base / "s3.log"
+        self.redis, self.api, s3 = free_port(), free_port(), free_port()
+        self.gate = Gate(s3)
+        self._s3 = s3
+        self.services: list[subprocess.Popen[bytes]] = []
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.api}", timeout=60)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What every part of Airflow gets; a worker has other folders at the same paths."""
+        own = self.base / "own"
+        bundle = {
+            "name": "pipe",
+            "classpath": "airflow.providers.git.bundles.git.GitDagBundle",
+            "kwargs": {
+                "tracking_ref": "main",
+                "repo_url": str(self.origin),
+                "refresh_interval": 2,
+            },
+        }
+        kept = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("AIRFLOW", "HOUSING", "DVC_", "MLFLOW"))
+        }
+        return {
+            **kept,
+            "AIRFLOW_HOME": str(own / "airflow"),
+            "HOUSING_WORKSPACES": str(own / "host"),
+            "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self.api}/execution/",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__API_AUTH__JWT_SECRET": "a secret that all parts share, " * 3,
+            "AIRFLOW__API__SECRET_KEY": "another secret of all parts of Airflow here",
+            "AIRFLOW__CORE__PARALLELISM": "16",
+            "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{self.redis}/0",
+            "AIRFLOW__CELERY__RESULT_BACKEND": f"redis://127.0.0.1:{self.redis}/1",
+            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
+            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(own / "bundles"),
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "2",
+            "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "DVC_NO_ANALYTICS": "1",
+        }
+
+    def start(self) -> None:
+        """Starts everything, and waits for the DAG."""
+        (self.base / "own").mkdir()
+        self._service("redis-server", "--port", str(self.redis), "--save", "")
+        self._service("moto_server", "-H", "127.0.0.1", "-p", str(self._s3), log=self.s3_log)
+        url = f"http://127.0.0.1:{self._s3}"
+        wait("S3", lambda: httpx.put(f"{url}/bucket").is_success)
+        self._make_origin()
+        done = ["airflow", "db", "migrate"]
+        subprocess.run(done, env=self.env, stdout=self.log, stderr=self.log, check=True)
+        self._service("airflow", "api-server", "--host", "127.0.0.1", "--port", str(self.api))
+        self._service("airflow", "dag-processor")
+        self._service("airflow", "scheduler", "--skip-serve-logs")
+        for name in ("one", "two"):
+            self.start_worker(name)
+        wait("the DAG", lambda: self._login() and self._version() == self.head())
+
+    def _login(self) -> bool:
+        if "Authorization" not in self.client.headers:
+            token = self.client.get("/auth/token").raise_for_status().json()["access_token"]
+            self.client.headers["Authorization"] = f"Bearer {token}"
+        return True
+
+    def _version(self) -> str:
+        return str(self.client.get("/api/v2/dags/pipe").raise_for_status().json()["bundle_version"])
+
+    def _service(self, *command: str, log: Path | None = None) -> None:
+        out = log.open("w") if log else self.log
+        self.services.append(
+            subprocess.Popen(command, env=self.env, cwd=self.base, stdout=out, stderr=out)
+        )
+
+    def start_worker(self, name: str) -> None:
+        """Starts a worker with whatever folders it has, or with none."""
+        folder, own = self.base / name, self.base / "own"
+        folder.mkdir(exist_ok=True)
+        script = (
+            f"hostname {name} && mount --bind {folder} {own} && cd {own} && exec airflow celery "
+            f"worker --concurrency 4 --celery-hostname {name}@%h --skip-serve-logs"
+        )
+        unshare = ["unshare", "--mount", "--pid", "--fork", "--uts", "--mount-proc", "--kill-child"]
+        with (self.base / f"{name}.log").open("a") as log:
+            self.workers[name] = subprocess.Popen(
+                [*unshare, "sh", "-c", script], env=self.env, stdout=log, stderr=log
+            )
+
+    def kill_worker(self, name: str) -> None:
+        """Ends a worker with all its processes, and takes its folders away: the host is gone."""
+        worker = self.workers.pop(name)
+        worker.send_signal(signal.SIGKILL)  # ends the first process of its namespace, and so all
+        worker.wait()
+        shutil.rmtree(self.base / name)
+
+    def _make_origin(self) -> None:
+        seed = self.base / "seed"
+        self.git(self.base, "init", "--quiet", "--bare", "--initial-branch=main", "origin.git")
+        self.git(self.base, "clone", "--quiet", "origin.git", "seed")
+        for folder in ("dags", ".dvc", "models"):
+            (seed / folder).mkdir()
+        files = {
+            ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
+            ".dvc/config": "[core]\n    analytics = false\n    remote = s3\n['remote \"s3\"']\n"
+            f"    url = s3://bucket/dvc\n    endpointurl = http://127.0.0.1:{self.gate.port}\n",
+            ".gitignore": "/parts\n/note.json\n/slow.txt\n/all.txt\n",
+            "models/.gitignore": "".join(f"/{n}\n" for n in range(1, WIDTH + 1)),
+            "dags/pipe.py": DAG,
+            "dvc.yaml": DVC_YAML,
+            "in.txt": "first\n",
+            "params.yaml": "level: 1\n",
+        }
+        for name, text in files.items():
+            (seed / name).write_text(text)
+        self._push(seed)
+
+    def change(self, name: str, text: str) -> None:
+        """Commits a change, and waits until Airflow has it."""
+        seed = self.base / "seed"
+        self.git(seed, "pull", "--quiet", "--rebase", "origin", "main")
+        (seed / name).write_text(text)
+        self._push(seed)
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until Airflow has the newest commit."""
+        wait("the newest commit", lambda: self._version() == self.head())
+
+    def _push(self, seed: Path) -> None:
+        self.git(seed, "add", "--all")
+        self.git(seed, "commit", "--quiet", "--message", "change")
+        self.git(seed, "push", "--quiet", "origin", "HEAD:main")
+
+    def git(self, folder: Path, *arguments: str) -> str:
+        """Calls git."""
+        who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        command = ["git", *who, *arguments]
+        done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def head(self) -> str:
+        """The newest commit."""
+        return self.git(self.origin, "rev-parse", "main")
+
+    def trigger(self, **conf: Any) -> str:  # noqa: ANN401 - answers to the form
+        """Starts a run."""
+        body = {"logical_date": None, "conf": conf}
+        answer = self.client.post("/api/v2/dags/pipe/dagRuns", json=body).raise_for_status()
+        return str(answer.json()["dag_run_id"])
+
+    def finish(self, run: str) -> float:
+        """Waits for a run's success; its seconds."""
+        url = f"/api/v2/dags/pipe/dagRuns/{run}"
+        found = wait(
+            f"the end of {run}",
+            lambda: (said := self.client.get(url).json())["state"] in ENDED and said,
+        )
+        if found["state"] != "success":
+            raise SystemExit(f"{run} failed; see {self.base}")
+        return float(found["duration"])
+
+    def result(self, run: str, stage: str) -> dict[str, Any]:
+        """What the task of a stage left in XCom."""
+        entry = f"/api/v2/dags/pipe/dagRuns/{run}/taskInstances/{stage}/xcomEntries/return_value"
+        value = self.client.get(entry, params={"deserialize": "true"}).raise_for_status()
+        found: dict[str, Any] = value.json()["value"]
+        return found
+
+    def ran(self) -> dict[str, list[str]]:
+        """The commands that ran, by worker."""
+        files = {name: self.base / name / "ran" for name in ("one", "two")}
+        return {n: f.read_text().split() if f.exists() else [] for n, f in files.items()}
+
+    def forget(self) -> None:
+        """Forgets what ran, and empties the hosts' workspaces and caches."""
+        for name in ("one", "two"):
+            (self.base / name / "ran").unlink(missing_ok=True)
+            shutil.rmtree(self.base / name / "host", ignore_errors=True)
+
+    def requests(self) -> Counter[str]:
+        """How often the S3 server was asked, by method, since it started."""
+        return Counter(re.findall(r'"(GET|HEAD|PUT|POST|DELETE) ', self.s3_log.read_text()))
+
+    def stop(self) -> None:
+        """Ends everything."""
+        for process in (*self.workers.values(), *reversed(self.services)):
+            process.terminate()
+        for process in (*self.workers.values(), *self.services):
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@contextlib.contextmanager
+def site() -> Iterator[Site]:
+    """Runs everything in a new folder, which stays where something failed."""
+    base = Path(tempfile.mkdtemp(prefix="workers-"))
+    made = Site(base)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+    shutil.rmtree(base)
