@@ -67,7 +67,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 def _leftovers(params: Params) -> list[str]:
     """What to say of models that are no candidate's any more: DVC hashes the folder as it is."""
     known = {f"{name}.ubj" for name in params.candidates}
-    names = sorted(path.name for path in MODELS.iterdir() if path.name not in known)
+    names = sorted(path.name for path in MODELS.glob("*.ubj") if path.name not in known)
     if not names:
         return []
     return [

@@ -29,6 +29,8 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
+    # On a busy machine a client is silent for longer than the 5 s after which uvicorn hangs up.
+    command += ["--uvicorn-opts", "--timeout-keep-alive 120"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     # The server's job runner is not needed, and takes as long to start as the server.

@@ -108,7 +108,7 @@ def test_a_stage_of_airflows_git_bundle_links_to_the_commit_that_it_laid_out(
     bare, version = tmp_path / "bare", tmp_path / "versions" / "4d1c0de"
     subprocess.run(["git", "init", "--quiet", "--bare", bare], check=True)
     assert stage_address(version / "etl", "dvc.yaml") == ""
-    remote = ["git", "-C", bare, "remote", "add", "origin"]
+    remote = ["git", "-C", str(bare), "remote", "add", "origin"]
     subprocess.run([*remote, "https://ann:secret@git.example/team/houses.git"], check=True)
     address = "https://git.example/team/houses/blob/4d1c0de/etl/dvc.yaml"
     assert stage_address(version / "etl", "dvc.yaml") == address

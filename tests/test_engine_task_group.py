@@ -25,7 +25,7 @@ from tests.repository import make_repository
 try:
     from airflow.serialization.serialized_objects import DagSerialization
 except ImportError:  # Airflow 3.1
-    from airflow.serialization.serialized_objects import (  # type: ignore[no-redef,attr-defined,assignment]
+    from airflow.serialization.serialized_objects import (  # type: ignore[attr-defined,assignment]
         SerializedDAG as DagSerialization,
     )
 

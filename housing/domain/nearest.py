@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,8 @@ FEW: Final = 512
 """Rows below which threads cost more than they save."""
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True)
+class Found:
     """The nearest rows to some points, the nearest first.
 
     Attributes:
@@ -76,7 +77,7 @@ def tree_of(points: Floats) -> KDTree:
     """
     from scipy.spatial import KDTree
 
-    return KDTree(points)
+    return KDTree(points)  # type: ignore[no-untyped-call]  # scipy publishes no types
 
 
 def nearest(tree: KDTree, points: Floats, count: int, own: Own | None = None) -> Found:
@@ -90,14 +91,19 @@ def nearest(tree: KDTree, points: Floats, count: int, own: Own | None = None) ->
     """
     if own is None:
         threads = 1 if len(points) < FEW else -1
-        return Found(*tree.query(points, range(1, count + 1), workers=threads))
+        away, index = tree.query(  # type: ignore[no-untyped-call]  # as above
+            points, range(1, count + 1), workers=threads
+        )
+        return Found(away, index)
     away = np.empty((len(points), count))
     index = np.empty((len(points), count), dtype=np.intp)
     sizes = np.bincount(own.of_rows, minlength=int(own.codes.max()) + 1)[own.codes]
     # As many more are looked up as there are rows that must not be seen.
     for size in np.unique(sizes):
         some = np.flatnonzero(sizes == size)
-        far, found = tree.query(points[some], range(1, count + int(size) + 1))
+        far, found = tree.query(  # type: ignore[no-untyped-call]  # as above
+            points[some], range(1, count + int(size) + 1)
+        )
         mine = own.of_rows[found] == own.codes[some][:, None]
         others = np.argsort(mine, axis=1, kind="stable")[:, :count]
         away[some] = np.take_along_axis(far, others, axis=1)
