@@ -1,6 +1,6 @@
 # Each target is a short call of a tool that you can type yourself: see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos foreign-test workers-test wheel-test quality tune up down lint format secrets stack stack-deliver stack-test stack-down clean
+.PHONY: help run test chaos foreign-test workers-test wheel-test quality tune bench up down lint format secrets stack stack-deliver stack-test stack-down clean
 
 UV := scripts/uv
 PYTHONS := $(shell sed -n 's/^requires-python = "\([^"]*\)".*/\1/p' pyproject.toml)
@@ -48,7 +48,20 @@ tune: .venv/synced ## look for better settings: [CANDIDATE=neighbours] [TRIALS=3
 workers-test: .venv/synced ## two Celery workers that share no folder: runs, kills, S3 away (Linux, root, redis-server)
 	@$(UV) run --group workers python -m tests.workers
 
-up: .venv/synced ## start Airflow and MLflow: [AIRFLOW_PORT=8080] [MLFLOW_PORT=5000]
+bench: .venv/synced ## run the approaches side by side (some 40 minutes, and nothing else may run): [REPEATS=5]
+	@$(UV) run python benchmarks/compare_days.py $(REPEATS)
+	@$(UV) run python benchmarks/compare_branches.py $(REPEATS)
+	@$(UV) run python benchmarks/compare_chain.py $(REPEATS)
+
+# The DAGs of benchmarks/approaches, beside those of dags/.
+ifdef APPROACHES
+BUNDLE := airflow.dag_processing.bundles.local.LocalDagBundle
+export AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST := [\
+  {"name": "dags-folder", "classpath": "$(BUNDLE)", "kwargs": {}}, {"name": "approaches", \
+  "classpath": "$(BUNDLE)", "kwargs": {"path": "$(CURDIR)/benchmarks/approaches"}}]
+endif
+
+up: .venv/synced ## start Airflow and MLflow: [AIRFLOW_PORT=8080] [MLFLOW_PORT=5000] [APPROACHES=1]
 	@$(UV) run housing up
 
 down: .venv/synced ## stop what `make up` started

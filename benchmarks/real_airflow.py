@@ -37,8 +37,15 @@ class Airflow:
         while (found := self.client.get(f"{url}/{run}").json())["state"] not in ENDED:
             time.sleep(0.3)
         if found["state"] == "failed":
-            sys.exit(f"{dag} failed")
+            sys.exit(f"{dag} failed\n{self._failures(f'{url}/{run}')}")
         return float(found["duration"])
+
+    def _failures(self, run: str) -> str:
+        """The end of the log of each task that failed."""
+        tasks = self.client.get(f"{run}/taskInstances").json()["task_instances"]
+        failed = [task["task_id"] for task in tasks if task["state"] == "failed"]
+        logs = {name: self.client.get(f"{run}/taskInstances/{name}/logs/1") for name in failed}
+        return "\n".join(f"{name}: {log.text[-3000:]}" for name, log in logs.items())
 
 
 ENDED = {"success", "failed"}
@@ -74,6 +81,8 @@ def airflow(root: Path, dags: set[str]) -> Iterator[Airflow]:
 def _environment(root: Path, port: int) -> dict[str, str]:
     moved = {name: value.replace(str(ROOT), str(root)) for name, value in os.environ.items()}
     moved["PATH"] = os.environ["PATH"]
+    # A task's standard input is a socket, for which bash reads ~/.bashrc: that may change PATH.
+    moved["HOME"] = str(root)
     url = f"http://127.0.0.1:{port}"
     return {**moved, "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/"}
 

@@ -1,0 +1,89 @@
+"""The approaches side by side: eight heavy stages that do not depend on each other.
+
+Each computes for some seconds on one processor. Through one real scheduler, in turn; beside them
+`dvc repro`.
+
+Usage: ``make bench``, or
+``UV_ENV_FILE=local.env uv run python benchmarks/compare_branches.py [REPEATS]``
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from measured import Samples, Table, keep
+from real_airflow import ROOT, airflow
+
+BRANCHES = 8
+WORK = "s = sum(i * i for i in range(20_000_000))"
+DAGS = {"A2 one task": "one_task", "A4 shell": "shell", "A5 this project": "group"}
+DAG_FILE = f"""
+from datetime import UTC, datetime
+from pathlib import Path
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG
+from housing.engine import DvcTaskGroup
+
+root = str(Path(__file__).parent.parent)
+start = datetime(2026, 1, 1, tzinfo=UTC)
+with DAG("one_task", schedule=None, start_date=start):
+    BashOperator(task_id="dvc_repro", bash_command="dvc repro", cwd=root, append_env=True)
+with DAG("shell", schedule=None, start_date=start):
+    for n in range({BRANCHES}):
+        BashOperator(
+            task_id=f"s{{n}}", cwd=root, append_env=True,
+            bash_command=f"dvc --wait-for-lock repro --single-item s{{n}}",
+        )
+with DAG("group", schedule=None, start_date=start):
+    DvcTaskGroup("stages", root=root)
+"""
+PLAIN = "dvc repro"
+
+
+def make(root: Path) -> None:
+    """Makes the project, each tool in the state of a first run."""
+    (root / "dags").mkdir(parents=True)
+    (root / "dags" / "bench.py").write_text(DAG_FILE)
+    (root / "work.py").write_text(f"import sys\n{WORK}\nopen(sys.argv[1], 'w').write(str(s))\n")
+    stages = {
+        f"s{n}": {"cmd": f"python work.py {n}", "deps": ["in", "work.py"], "outs": [str(n)]}
+        for n in range(BRANCHES)
+    }
+    (root / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    shutil.copy(ROOT / ".dvcignore", root)
+    for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
+        subprocess.run(command, cwd=root, check=True)
+
+
+def main(repeats: int) -> None:
+    """Measures, and keeps what it found; every run ends with a clean ``dvc status``."""
+    table: Table = {}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        root = Path(folder) / "p"
+        make(root)
+
+        def plain() -> None:
+            subprocess.run(["dvc", "repro", "--quiet"], cwd=root, check=True)
+
+        with airflow(root, set(DAGS.values())) as services:
+            runs: dict[str, Callable[[], float | None]] = {
+                name: partial(services.seconds, dag) for name, dag in DAGS.items()
+            }
+            runs[PLAIN] = plain
+            for number in range(repeats + 1):
+                for name, run in runs.items():
+                    (root / "in").write_text(f"{number} {name}\n")
+                    table.setdefault(name, Samples()).take(run)
+                    subprocess.run(["dvc", "status", "--quiet"], cwd=root, check=True)
+    keep("branches", {name: samples.warm() for name, samples in table.items()})
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)

@@ -1,0 +1,92 @@
+"""The price of granularity: chains of unchanged stages, as one task and as a task each.
+
+Through one real scheduler, in turn; a chain of tasks that run `true` shows what Airflow itself
+takes. The longer the chain, the fewer the repeats.
+
+Usage: ``make bench``, or
+``UV_ENV_FILE=local.env uv run python benchmarks/compare_chain.py [REPEATS]``
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from measured import Samples, Table, keep
+from real_airflow import ROOT, airflow
+
+LENGTHS = (4, 16, 64)
+KINDS = {
+    "A2 one task": "one_task",
+    "A4 shell": "shell",
+    "A5 this project": "group",
+    "tasks that run true": "true",
+}
+DAG_FILE = f"""
+from datetime import UTC, datetime
+from pathlib import Path
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG, chain
+from housing.engine import DvcTaskGroup
+
+start = datetime(2026, 1, 1, tzinfo=UTC)
+for length in {LENGTHS}:
+    root = str(Path(__file__).parent.parent / f"chain{{length}}")
+    with DAG(f"one_task_{{length}}", schedule=None, start_date=start):
+        BashOperator(task_id="dvc_repro", bash_command="dvc repro", cwd=root, append_env=True)
+    with DAG(f"shell_{{length}}", schedule=None, start_date=start):
+        repro = "dvc --wait-for-lock repro --single-item s"
+        chain(*[
+            BashOperator(task_id=f"s{{n}}", bash_command=repro + str(n), cwd=root, append_env=True)
+            for n in range(length)
+        ])
+    with DAG(f"group_{{length}}", schedule=None, start_date=start):
+        DvcTaskGroup("stages", root=root)
+    with DAG(f"true_{{length}}", schedule=None, start_date=start):
+        chain(*[BashOperator(task_id=f"s{{n}}", bash_command="true") for n in range(length)])
+"""
+
+
+def make(root: Path) -> None:
+    """Makes a project for each length, all of whose stages are up to date."""
+    (root / "dags").mkdir(parents=True)
+    (root / "dags" / "bench.py").write_text(DAG_FILE)
+    for length in LENGTHS:
+        project = root / f"chain{length}"
+        project.mkdir()
+        stages = {
+            f"s{n}": {"cmd": f"echo {n} > {n}", "deps": [str(n - 1)] if n else [], "outs": [str(n)]}
+            for n in range(length)
+        }
+        (project / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+        shutil.copy(ROOT / ".dvcignore", project)
+        for command in ("git init --quiet", "dvc init --quiet", "dvc repro --quiet"):
+            subprocess.run(command.split(), cwd=project, check=True)
+
+
+def main(repeats: int) -> None:
+    """Measures, and keeps what it found."""
+    table: Table = {}
+    dags = {f"{kind}_{length}" for kind in KINDS.values() for length in LENGTHS}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        root = Path(folder) / "p"
+        make(root)
+        with airflow(root, dags) as services:
+            for _ in range(3):  # Airflow starts a worker with each of its first 16 tasks
+                for kind in KINDS.values():
+                    services.seconds(f"{kind}_{LENGTHS[0]}")
+            for length in LENGTHS:
+                for _ in range(max(1, min(repeats, repeats * LENGTHS[1] // length))):
+                    for name, kind in KINDS.items():
+                        samples = table.setdefault(f"{name}, {length} stages", Samples())
+                        samples.take(partial(services.seconds, f"{kind}_{length}"))
+    keep("chain", table)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
