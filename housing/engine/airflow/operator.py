@@ -172,16 +172,18 @@ class DvcStageOperator(Linked, BaseOperator):
 
     def place_of(self, ti: Any, options: RunOptions) -> Workspace:  # noqa: ANN401  # Airflow's
         """Where the stage works in this run."""
-        root, run = Path(self.root), (ti.dag_id, ti.run_id)
-        if not self.sharing.isolated:
-            return Workspace.of(root, run, options.overrides, self._apply)
-        revision = peers.revision(ti)
-        own = Workspace.of(
-            root, run, options.overrides, self._apply, isolated=True, revision=revision
+        isolated = self.sharing.isolated
+        place = Workspace.of(
+            Path(self.root),
+            (ti.dag_id, ti.run_id),
+            options.overrides,
+            self._apply,
+            isolated=isolated,
+            revision=peers.revision(ti) if isolated else "",
         )
-        if not own.root.exists():
-            sweep(own.places, ti)  # no later task of a run that is over comes to this host
-        return own
+        if isolated and not place.root.exists():
+            sweep(place.places, ti)  # no later task of a run that is over comes to this host
+        return place
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
         """What Airflow's provider for OpenLineage tells when the task starts: what it will read."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from housing.engine import graph
 from housing.engine.airflow.compat import conf
-from housing.engine.airflow.task_ids import task_id_of
+from housing.engine.airflow.task_ids import beside
 from housing.engine.errors import EngineError
 
 
@@ -38,10 +38,9 @@ def entries(ti: Any, root: Path, stage: str) -> dict[tuple[str, str], str]:  # n
     from housing.engine.execution.lock_entries import place_of
 
     nodes = graph.load(root)
-    prefix = ti.task_id.removesuffix(task_id_of(stage))  # of the group, where it has one
     found = {}
     for name in nodes[stage].upstream:
-        record = ti.xcom_pull(task_ids=prefix + task_id_of(name)) or {}
+        record = ti.xcom_pull(task_ids=beside(ti.task_id, stage, name)) or {}
         if record.get("entry"):
             found[place_of(nodes[name])] = record["entry"]
     return found
@@ -69,11 +68,10 @@ def compare(ti: Any, root: Path, stage: str, upstream: Iterable[str]) -> None:  
     from housing.engine.execution import lockfile
 
     here, entries = socket.gethostname(), lockfile.read(root)
-    prefix = ti.task_id.removesuffix(task_id_of(stage))  # of the group, where it has one
     for name in upstream:
         if ":" in name or name.endswith(".dvc"):
             continue
-        record = ti.xcom_pull(task_ids=prefix + task_id_of(name)) or {}
+        record = ti.xcom_pull(task_ids=beside(ti.task_id, stage, name)) or {}
         there = record.get("host", "")
         if there in ("", here):
             continue

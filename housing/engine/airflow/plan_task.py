@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -10,8 +11,9 @@ from airflow.sdk.bases.xcom import BaseXCom
 from housing.engine import graph
 from housing.engine.airflow.compat import DownstreamTasksSkipped
 from housing.engine.airflow.error_handling import explained
+from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.run_options import RunOptions
-from housing.engine.airflow.task_ids import task_id_of
+from housing.engine.airflow.task_ids import beside
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -53,6 +55,19 @@ def end_as_plan(
     raise DownstreamTasksSkipped(tasks=others)  # type: ignore[no-untyped-call]  # Airflow's
 
 
+def skip_after_plan(params: Mapping[str, Any]) -> None:
+    """Ends a task after the stages where the run only plans: one that somebody cleared.
+
+    Args:
+        params: The params of the run.
+
+    Raises:
+        AirflowSkipException: It does.
+    """
+    if RunOptions.of(params).plan:
+        raise skipped("a plan: nothing ran")
+
+
 def _plan(
     ti: Any,  # noqa: ANN401  # Airflow's
     task: DvcStageOperator,
@@ -70,9 +85,8 @@ def _plan(
     force = options.forces(task.stage, upstream)
     if not options.takes(task.stage, upstream):
         return None
-    prefix = ti.task_id.removesuffix(task_id_of(task.stage))  # of the group, where it has one
     told = {
-        name: ti.xcom_pull(task_ids=prefix + task_id_of(name))
+        name: ti.xcom_pull(task_ids=beside(ti.task_id, task.stage, name))
         for name in upstream.get(task.stage, ())
     }
     planned = {name: StagePlan.from_dict(content) for name, content in told.items() if content}

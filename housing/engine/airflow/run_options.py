@@ -26,7 +26,7 @@ from housing.engine.graph.selection import (
 PLAN = "dvc_plan"
 """Name of the param that makes a run a plan: it counts for all groups of a DAG."""
 
-_FIELDS = ("stage", "scope", "force", "overrides", "plan")
+_FIELDS = ("stage", "scope", "force", "overrides")
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class RunOptions:
             params: The params of the run, the DAG's own among them.
             group: Id of the stages' group, where its tasks begin with it.
         """
-        names = dict(zip(_FIELDS, names_of(group), strict=True))
-        known = {field: params[name] for field, name in names.items() if name in params}
+        names = names_of(group).items()
+        known = {field: params[name] for field, name in names if name in params}
         return cls(**{**known, "overrides": tuple(known.get("overrides") or ())})
 
     def takes(self, stage: str, upstream: Upstream) -> bool:
@@ -84,15 +84,15 @@ class RunOptions:
         return last(upstream) <= select(self.stage, self.scope, upstream)
 
 
-def names_of(group: str = "") -> list[str]:
-    """The params that hold the options of a run, in the order of `RunOptions`.
+def names_of(group: str = "") -> dict[str, str]:
+    """The param that holds each option of a run, by the attribute of `RunOptions`.
 
     Args:
         group: Id of the stages' group, where its tasks begin with it. ``dvc_plan`` is shared by
             all groups of a DAG.
     """
     prefix = f"dvc_{group}_" if group else "dvc_"
-    return [PLAN if f"dvc_{field}" == PLAN else prefix + field for field in _FIELDS]
+    return {field: prefix + field for field in _FIELDS} | {"plan": PLAN}
 
 
 def form(stages: Iterable[str], group: str = "") -> dict[str, Param]:
@@ -102,17 +102,17 @@ def form(stages: Iterable[str], group: str = "") -> dict[str, Param]:
         stages: Names of all stages, in the order in which the form lists them.
         group: Id of the stages' group, where its tasks begin with it: its options get a section.
     """
-    names = choices(stages)
+    listed = choices(stages)
     section: dict[str, Any] = {"section": f"Stages of {group}"} if group else {}
-    options: list[dict[str, Any]] = [
-        {
+    options: dict[str, dict[str, Any]] = {
+        "stage": {
             "default": ALL,
             "title": "Stage",
             "description": "The stage that this run is about; the rest is skipped.",
             "type": "string",
-            "enum": [ALL, *names],
+            "enum": [ALL, *listed],
         },
-        {
+        "scope": {
             "default": "upstream",
             "title": "Scope",
             "description": "only: the stage alone. upstream: also all it depends on. "
@@ -120,14 +120,14 @@ def form(stages: Iterable[str], group: str = "") -> dict[str, Param]:
             "type": "string",
             "enum": ["only", "upstream", "downstream"],
         },
-        {
+        "force": {
             "default": NONE,
             "title": "Force",
             "description": "Runs this stage even where nothing changed.",
             "type": "string",
-            "enum": [NONE, ALL, *names],
+            "enum": [NONE, ALL, *listed],
         },
-        {
+        "overrides": {
             "default": [],
             "title": "Parameter overrides",
             "description": "One a line: train.depth=8, or model.json:depth=8 for another params "
@@ -135,7 +135,8 @@ def form(stages: Iterable[str], group: str = "") -> dict[str, Param]:
             "type": ["array", "null"],
             "items": {"type": "string", "pattern": r"^[^=\s]+=.*$"},
         },
-    ]
+    }
+    names = names_of(group)
     plan = Param(
         False,
         title="Plan only",
@@ -143,7 +144,4 @@ def form(stages: Iterable[str], group: str = "") -> dict[str, Param]:
         "that takes. Nothing runs, and the tasks after the stages are skipped.",
         type="boolean",
     )
-    return {
-        **dict(zip(names_of(group), [Param(**one, **section) for one in options], strict=False)),
-        PLAN: plan,
-    }
+    return {names[field]: Param(**one, **section) for field, one in options.items()} | {PLAN: plan}

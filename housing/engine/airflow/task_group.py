@@ -166,13 +166,13 @@ class DvcDag(DAG):
             {"pull": pull, "push": push, "workspace": workspace, **(operator_args or {})},
         )
         if workspace == "isolated" and write_back:
-            self._write_back("" if write_back is True else write_back, str(root))
+            self._write_back("" if write_back is True else write_back, Path(root).resolve())
 
-    def _write_back(self, branch: str, root: str) -> None:
+    def _write_back(self, branch: str, root: Path) -> None:
         last = [task for task in self.stages.values() if not task.downstream_task_ids]
         writing = WriteBackOperator(
             task_id="write_back",
-            root=str(Path(root).resolve()),
+            root=str(root),
             stages={task.task_id: name for name, task in self.stages.items()},
             branch=branch,
             dag=self,
@@ -225,7 +225,7 @@ class _Rendering:
                 continue
             arguments = {**common, **own.get(node.name, {})}
             tasks[node.name] = task = DvcStageOperator(
-                task_id=self._task_id(node.name),
+                task_id=self._prefixed(task_id_of(node.name)),
                 task_display_name=node.name,
                 dag=self._dag,
                 task_group=self._group_of(node),
@@ -242,13 +242,13 @@ class _Rendering:
                 # of 40,000 edges that would be most of the time to parse the file.
                 before_it.downstream_task_ids.add(task.task_id)
                 task.upstream_task_ids.add(before_it.task_id)
-        known = {name for one in before for name in names_of(one.options_group)}
+        known = {name for one in before for name in names_of(one.options_group).values()}
         stages = [name for name in self._graph.names if name in tasks or name in same]
         self._complete(form(stages, self._prefix), known)
         return tasks
 
-    def _task_id(self, stage: str) -> str:
-        return (f"{self._prefix}." if self._prefix else "") + task_id_of(stage)
+    def _prefixed(self, name: str) -> str:
+        return f"{self._prefix}.{name}" if self._prefix else name
 
     def _shares_options(self, task: DvcStageOperator) -> bool:
         """Whether a task of another group has the same options of a run as the tasks here.
@@ -294,7 +294,7 @@ class _Rendering:
     def _group(self, name: str, parent: str) -> TaskGroup:
         if name not in self._groups:
             self._groups[name] = TaskGroup(
-                group_id_of((f"{self._prefix}." if self._prefix else "") + name),
+                group_id_of(self._prefixed(name)),
                 group_display_name=name.rpartition(":")[2],
                 prefix_group_id=False,
                 parent_group=self._groups[parent],

@@ -39,6 +39,20 @@ def task_id_of(stage: str) -> str:
     return task_id
 
 
+def beside(task_id: str, stage: str, other: str) -> str:
+    """The task id of another stage of the same group, whose id may stand before all of them.
+
+    Args:
+        task_id: The task id of a stage.
+        stage: Name of that stage.
+        other: Name of the other one.
+
+    Raises:
+        GraphError: See `task_id_of`.
+    """
+    return task_id.removesuffix(task_id_of(stage)) + task_id_of(other)
+
+
 def group_id_of(name: str) -> str:
     """The id of a group of tasks: as a task id, without the dots that Airflow refuses there.
 

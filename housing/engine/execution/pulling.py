@@ -17,7 +17,7 @@ from dvc.dependency.param import ParamsDependency
 from dvc.stage.cache import _can_hash, _get_stage_hash
 from dvc_data.hashfile.tree import Tree
 
-from housing.engine.execution import locks, transfers
+from housing.engine.execution import locks, run_cache, transfers
 from housing.engine.execution.transfers import Transfers, as_cached
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Pulling:
             if key:
                 self._moving.fetch_run(key)
             cache: Any = self._repo.stage_cache
-            known = cache._load(_as_now(stage)) if key else None
+            known = cache._load(run_cache.as_read(stage)) if key else None
             if known:
                 self._moving.fetch(cache._create_stage(known, wdir=stage.wdir).outs)
 
@@ -140,18 +140,10 @@ def run_key(stage: Stage) -> str | None:
     Args:
         stage: The stage, with its deps in place.
     """
-    now = _as_now(stage)
+    now = run_cache.as_read(stage)
     can_hash: Callable[..., bool] = _can_hash
     key_of: Callable[..., str] = _get_stage_hash
     return key_of(now) if can_hash(now) else None
-
-
-def _as_now(stage: Any) -> Any:  # noqa: ANN401 - as above
-    """A copy that knows the deps of now; the stage itself still knows those of its last run."""
-    now = copy.copy(stage)
-    now.deps = [copy.copy(dep) for dep in stage.deps]
-    now.save_deps()
-    return now
 
 
 def _is_unchanged(stage: Stage, lacking: list[Any]) -> bool | None:
@@ -165,10 +157,14 @@ def _is_unchanged(stage: Stage, lacking: list[Any]) -> bool | None:
     unclear = False
     for dep in stage.deps:
         own = [] if isinstance(dep, ParamsDependency) else _of(dep, lacking)
-        expected = _expected(dep, own) if own else ""
-        if own and expected is None:
+        if not own:
+            if dep.status():
+                return False
+            continue
+        expected = _expected(dep, own)
+        if expected is None:
             unclear = True
-        elif expected != dep.hash_info.value if own else dep.status():
+        elif expected != dep.hash_info.value:
             return False
     return None if unclear else True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from dvc.stage.cache import _get_cache_hash
@@ -34,9 +35,8 @@ def outs(stage: Stage, why: Iterable[Change], expected: Mapping[str, str]) -> di
     if not _may_have_runs(stage):
         return None
     if {change.kind for change in why} == {"out"}:
-        entry: dict[str, Any] | None = to_single_stage_lockfile(
-            stage
-        )  # only outs are gone: the last run's come back
+        # Only outs are gone: the last run's come back.
+        entry: dict[str, Any] | None = to_single_stage_lockfile(stage)
     else:
         entry = _last_run(stage, expected)
     if entry is None:
@@ -59,9 +59,8 @@ def _may_have_runs(stage: Stage) -> bool:
 
 def _last_run(stage: Stage, expected: Mapping[str, str]) -> dict[str, Any] | None:
     """The newest run of the stage on what it will read: as ``dvc.lock`` would note it."""
-    there = copy.copy(stage)
-    there.deps = [_with_hash(dep, expected.get(reasons.path_of(dep))) for dep in stage.deps]
-    key = _get_cache_hash(to_single_stage_lockfile(there), key=True)  # type: ignore[no-untyped-call]  # DVC's
+    there = to_single_stage_lockfile(as_read(stage, expected))
+    key = _get_cache_hash(there, key=True)  # type: ignore[no-untyped-call]  # DVC's
     folder = Path(stage.repo.stage_cache._get_cache_dir(key))
     runs = list(folder.iterdir()) if folder.is_dir() else []
     if not runs:
@@ -74,7 +73,19 @@ def _last_run(stage: Stage, expected: Mapping[str, str]) -> dict[str, Any] | Non
     return entry
 
 
-def _with_hash(dep: Any, md5: str | None) -> Any:  # noqa: ANN401 - DVC publishes no types
+def as_read(stage: Stage, expected: Mapping[str, str] = MappingProxyType({})) -> Any:  # noqa: ANN401 - DVC publishes no types
+    """A copy of a stage that knows the deps of now; the stage knows those of its last run.
+
+    Args:
+        stage: The stage.
+        expected: Hash that a dep will have by then, by its path, where it is another than now.
+    """
+    read = copy.copy(stage)
+    read.deps = [_with_hash(dep, expected.get(reasons.path_of(dep))) for dep in stage.deps]
+    return read
+
+
+def _with_hash(dep: Any, md5: str | None) -> Any:  # noqa: ANN401 - as above
     now = copy.copy(dep)
     if md5 is None:
         now.save()
