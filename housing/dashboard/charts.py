@@ -12,7 +12,7 @@ import altair as alt
 
 from housing.dashboard import scatter
 from housing.dashboard.look import sized
-from housing.dashboard.rows import Row
+from housing.dashboard.runs import Row
 from housing.domain.drift import LIMIT
 
 VERDICTS = ["passed", "failed", "not judged"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from housing.dashboard.model import Live, ScoredFile
+from housing.dashboard.results import moment
 from housing.mlops.batch_scoring import FILE, MODEL_RUN, scoring_experiment
 from housing.settings import Settings
 
@@ -45,7 +45,7 @@ def _scored_file(run: Run) -> ScoredFile:
     found = run.data.metrics
     return ScoredFile(
         name=run.data.tags[FILE],
-        time=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+        time=moment(run.info.start_time),
         rows=int(found["rows"]),
         quarantined=int(found["quarantined"]),
         drift={

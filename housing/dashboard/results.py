@@ -11,7 +11,7 @@ from housing.dashboard.model import METRICS, Estimate, Result
 from housing.dashboard.rows import HISTORY
 from housing.domain.config import Params
 from housing.domain.gate import Verdict
-from housing.domain.overrides import shaping_evidence
+from housing.domain.overrides import never_promoted
 from housing.mlops.registry.client import DECLINED, VERDICT, WITHDRAWN, find_run
 from housing.mlops.tracking.tracked_run import (
     CANDIDATE,
@@ -134,11 +134,9 @@ def _kept_back(overrides: tuple[str, ...], verdict: Verdict | None) -> str:
     """Why a result with overrides is not in staging, or "" where overrides are not why."""
     if not overrides:
         return ""
-    shaping = shaping_evidence(overrides)
-    if shaping:
-        return f"{', '.join(shaping)} shape what the gate judges by"
-    if verdict is None or not verdict.passed:
-        return ""
+    never = never_promoted(overrides)
+    if never or verdict is None or not verdict.passed:
+        return never
     return "its run did not ask for the promotion of a model with overrides"
 
 

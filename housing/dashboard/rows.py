@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from housing.dashboard.model import METRICS, DashboardData, Decile, Detail, Result
+from housing.dashboard.runs import Row
 from housing.domain.drift import LIMIT
-
-Row = dict[str, Any]
 
 HISTORY = 30
 """Results in the history: more do not fit beside each other."""

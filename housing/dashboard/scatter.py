@@ -8,7 +8,8 @@ from typing import Any
 import altair as alt
 
 from housing.dashboard.look import sized
-from housing.dashboard.rows import Row, digits_of
+from housing.dashboard.rows import digits_of
+from housing.dashboard.runs import Row
 
 MARGIN = 0.03
 """Share of the map's width that is left free on each side."""

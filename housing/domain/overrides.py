@@ -59,6 +59,12 @@ def shaping_evidence(pairs: Iterable[str]) -> tuple[str, ...]:
     return tuple(path for path in map(_path, pairs) if _is_part(path, EVIDENCE))
 
 
+def never_promoted(pairs: Iterable[str]) -> str:
+    """Why the gate promotes no result with these overrides, or "" where it may."""
+    shaping = shaping_evidence(pairs)
+    return f"{', '.join(shaping)} shape what the gate judges by" if shaping else ""
+
+
 def _replace(content: object, pair: str) -> str | None:
     """Replaces one value in place, or says what is wrong with the override."""
     path = _path(pair)

@@ -11,8 +11,7 @@ from housing.dashboard import page_file
 from housing.dashboard.runs import add_quiet_run
 from housing.domain.config import load_params
 from housing.engine.airflow.error_handling import explained
-from housing.engine.airflow.fast_skip import skipped
-from housing.engine.airflow.run_options import RunOptions
+from housing.engine.airflow.plan_task import skip_after_plan
 from housing.orchestration.finish_tasks import SummarizingOperator
 from housing.settings import load_settings
 
@@ -43,8 +42,7 @@ class DashboardOperator(SummarizingOperator):
             AirflowSkipException: The run only planned.
             TrackingError: MLflow does not answer.
         """
-        if RunOptions.of(context["params"]).plan:
-            raise skipped("a plan: nothing ran")
+        skip_after_plan(context["params"])
         summary = self.summarize(context)
         page = page_file(Path(self.root))
         with explained(context):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Context, TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from housing.engine.airflow.error_handling import ERROR_KEY
 from housing.engine.airflow.fast_skip import skipped
+from housing.engine.airflow.plan_task import skip_after_plan
 from housing.engine.airflow.run_options import RunOptions
 from housing.engine.airflow.sweep import sweep
 from housing.engine.airflow.workspace import places_of
@@ -56,8 +57,7 @@ class FailureAlertOperator(BaseOperator):
             AirflowSkipException: No task failed, and the gate rejected nothing, or just what people
                 know of an earlier run; or the run only planned.
         """
-        if RunOptions.of(context["params"]).plan:
-            raise skipped("a plan: nothing ran")
+        skip_after_plan(context["params"])
         ti = context["ti"]
         failures = _failures(ti, _states(ti), self.validate)
         verdict = _pull(ti, self.validate, xcom_keys.VERDICT) or {"checks": []}
@@ -153,7 +153,8 @@ class SummaryOperator(SummarizingOperator):
             AirflowSkipException: The run only planned.
         """
         if RunOptions.of(context["params"]).plan:
-            _end_plan(context["ti"], self.validate)
+            _require_planned(context["ti"], self.validate)
+        skip_after_plan(context["params"])
         summary = self.summarize(context)
         for line in summary.lines():
             self.log.info("%s", line)
@@ -166,12 +167,11 @@ class SummaryOperator(SummarizingOperator):
         return summary.to_dict()
 
 
-def _end_plan(ti: RuntimeTaskInstanceProtocol, validate: str) -> NoReturn:
-    """Sums up a run that only planned: nothing is written, and what could not be planned fails."""
+def _require_planned(ti: RuntimeTaskInstanceProtocol, validate: str) -> None:
+    """Fails the run where a stage could not be planned."""
     failed = _failures(ti, _states(ti), validate)
     if failed:
         raise AirflowFailException(f"failed: {', '.join(failed)}")
-    raise skipped("a plan: nothing ran")
 
 
 def _states(ti: RuntimeTaskInstanceProtocol) -> dict[str, str]:

@@ -10,11 +10,12 @@ from airflow.sdk import BaseBranchOperator, BaseOperator, Context, Param, Trigge
 from airflow.sdk.exceptions import AirflowFailException
 
 from housing.domain.config import Params, load_params
-from housing.domain.overrides import FIXED, shaping_evidence
+from housing.domain.overrides import FIXED, never_promoted
 from housing.engine import graph
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.links import Linked, TaskLink
+from housing.engine.airflow.plan_task import skip_after_plan
 from housing.engine.airflow.run_options import RunOptions
 from housing.orchestration import xcom_keys
 from housing.orchestration.house_workspace import workspace_of
@@ -84,8 +85,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         from housing.domain import gate  # it comes with polars, which is too heavy for a DAG file
 
         options = RunOptions.of(context["params"])
-        if options.plan:  # cleared by somebody: the stages have skipped this task
-            raise skipped("a plan: nothing ran")
+        skip_after_plan(context["params"])
         with explained(context):
             verdict = self._judge(options, (context["ti"].dag_id, context["ti"].run_id))
         context["ti"].xcom_push(key=xcom_keys.VERDICT, value=verdict.to_dict())
@@ -199,5 +199,4 @@ def _kept_back(overrides: Sequence[str], *, promoted: bool) -> str:
         return ""
     if not promoted:
         return f"{PROMOTE_OVERRIDES} is off"
-    shaping = shaping_evidence(overrides)
-    return f"{', '.join(shaping)} shape what the gate judges by" if shaping else ""
+    return never_promoted(overrides)

@@ -22,7 +22,14 @@ _WRONG_TYPE = {
     "bool": "neither true nor false",
     "date": "not a date",
 }
-_DTYPES = {"int": pl.Int64, "string": pl.String, "bool": pl.Boolean, "date": pl.Date}
+DTYPES = {
+    "float": pl.Float64,
+    "int": pl.Int64,
+    "string": pl.String,
+    "bool": pl.Boolean,
+    "date": pl.Date,
+}
+"""Polars' type of a checked column, by its type in ``params.yaml``."""
 _TRUTH = {
     **dict.fromkeys(("true", "t", "yes", "y", "1", "1.0"), 1.0),
     **dict.fromkeys(("false", "f", "no", "n", "0", "0.0"), 0.0),
@@ -186,9 +193,7 @@ def _days(bound: float | dt.date | None) -> int | None:
 
 
 def _dtype(column: Column) -> type[pl.DataType]:
-    if column.type == "float" or column.role is Role.TARGET:
-        return pl.Float64
-    return _DTYPES[column.type]
+    return pl.Float64 if column.role is Role.TARGET else DTYPES[column.type]
 
 
 def _prepare(name: str, column: Column, dtype: pl.DataType, csv: CsvParams) -> pl.Expr:

@@ -74,17 +74,12 @@ def _named_by(identity: Mapping[str, str], rows: pl.DataFrame) -> pl.Series:
     """The identities of rows, made from the columns of another result, as that one read them."""
     import polars as pl
 
+    from housing.domain.data.schema import DTYPES  # it comes with dataframely, which is heavy
+
     _require(list(identity), rows)
-    types = {
-        "float": pl.Float64,
-        "int": pl.Int64,
-        "string": pl.String,
-        "bool": pl.Boolean,
-        "date": pl.Date,
-    }
     try:
         typed = rows.select(
-            pl.col(name).cast(types[kind], strict=False) for name, kind in identity.items()
+            pl.col(name).cast(DTYPES[kind], strict=False) for name, kind in identity.items()
         )
     except pl.exceptions.PolarsError as error:
         kinds = ", ".join(f"{name} as {kind}" for name, kind in identity.items())
