@@ -9,8 +9,6 @@ Usage: ``make bench``, or
 
 from __future__ import annotations
 
-import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from measured import Samples, Table, keep
-from real_airflow import ROOT, airflow
+from real_airflow import airflow, make_project
 
 BRANCHES = 8
 WORK = "s = sum(i * i for i in range(20_000_000))"
@@ -48,18 +46,13 @@ PLAIN = "dvc repro"
 
 
 def make(root: Path) -> None:
-    """Makes the project, each tool in the state of a first run."""
-    (root / "dags").mkdir(parents=True)
-    (root / "dags" / "bench.py").write_text(DAG_FILE)
-    (root / "work.py").write_text(f"import sys\n{WORK}\nopen(sys.argv[1], 'w').write(str(s))\n")
+    """Makes the project."""
     stages = {
         f"s{n}": {"cmd": f"python work.py {n}", "deps": ["in", "work.py"], "outs": [str(n)]}
         for n in range(BRANCHES)
     }
-    (root / "dvc.yaml").write_text(json.dumps({"stages": stages}))
-    shutil.copy(ROOT / ".dvcignore", root)
-    for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
-        subprocess.run(command, cwd=root, check=True)
+    make_project(root, stages, DAG_FILE)
+    (root / "work.py").write_text(f"import sys\n{WORK}\nopen(sys.argv[1], 'w').write(str(s))\n")
 
 
 def main(repeats: int) -> None:

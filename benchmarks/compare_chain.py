@@ -9,8 +9,6 @@ Usage: ``make bench``, or
 
 from __future__ import annotations
 
-import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from measured import Samples, Table, keep
-from real_airflow import ROOT, airflow
+from real_airflow import airflow, chain, make_project
 
 LENGTHS = (4, 16, 64)
 KINDS = {
@@ -58,15 +56,8 @@ def make(root: Path) -> None:
     (root / "dags" / "bench.py").write_text(DAG_FILE)
     for length in LENGTHS:
         project = root / f"chain{length}"
-        project.mkdir()
-        stages = {
-            f"s{n}": {"cmd": f"echo {n} > {n}", "deps": [str(n - 1)] if n else [], "outs": [str(n)]}
-            for n in range(length)
-        }
-        (project / "dvc.yaml").write_text(json.dumps({"stages": stages}))
-        shutil.copy(ROOT / ".dvcignore", project)
-        for command in ("git init --quiet", "dvc init --quiet", "dvc repro --quiet"):
-            subprocess.run(command.split(), cwd=project, check=True)
+        make_project(project, chain(length))
+        subprocess.run(["dvc", "repro", "--quiet"], cwd=project, check=True)
 
 
 def main(repeats: int) -> None:

@@ -9,9 +9,7 @@ Usage: ``UV_ENV_FILE=local.env uv run python benchmarks/noop_run.py [REPEATS]``
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -19,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from real_airflow import ROOT, airflow
+from real_airflow import airflow, chain, make_project
 
 DAGS = """
 from datetime import UTC, datetime
@@ -40,20 +38,12 @@ with DAG("four_true", schedule=None, start_date=START):
 NAMES = ("four_tasks", "one_box", "four_true")
 IDLE = 10  # seconds
 WARM = 3  # runs that are not counted: Airflow starts a worker with each of its first 16 tasks
-STAGES = {
-    f"s{n}": {"cmd": f"echo {n} > {n}", "deps": [str(n - 1)] if n else [], "outs": [str(n)]}
-    for n in range(4)
-}
 
 
 def make(root: Path) -> None:
     """Makes a project with a chain of four stages that are up to date."""
-    (root / "dags").mkdir(parents=True)
-    (root / "dags" / "bench.py").write_text(DAGS)
-    (root / "dvc.yaml").write_text(json.dumps({"stages": STAGES}))
-    shutil.copy(ROOT / ".dvcignore", root)
-    for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"], ["dvc", "repro", "-q"]):
-        subprocess.run(command, cwd=root, check=True)
+    make_project(root, chain(4), DAGS)
+    subprocess.run(["dvc", "repro", "--quiet"], cwd=root, check=True)
 
 
 def processor_seconds(pid: int) -> float:

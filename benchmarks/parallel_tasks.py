@@ -8,15 +8,13 @@ Usage: ``UV_ENV_FILE=local.env uv run python benchmarks/parallel_tasks.py [REPEA
 
 from __future__ import annotations
 
-import json
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from real_airflow import ROOT, airflow
+from real_airflow import airflow, make_project
 
 STAGES = 16
 SECONDS = 2
@@ -40,16 +38,11 @@ with DAG("sleeps", schedule=None, start_date=START):
 
 def make(root: Path) -> None:
     """Makes a project with independent stages that read one file."""
-    (root / "dags").mkdir(parents=True)
-    (root / "dags" / "bench.py").write_text(DAGS)
     stages = {
         f"s{n}": {"cmd": f"sleep {SECONDS}; cp in {n}", "deps": ["in"], "outs": [str(n)]}
         for n in range(STAGES)
     }
-    (root / "dvc.yaml").write_text(json.dumps({"stages": stages}))
-    shutil.copy(ROOT / ".dvcignore", root)
-    for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
-        subprocess.run(command, cwd=root, check=True)
+    make_project(root, stages, DAGS)
 
 
 def main(repeats: int) -> None:

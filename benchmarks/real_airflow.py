@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,32 @@ class Airflow:
         failed = [task["task_id"] for task in tasks if task["state"] == "failed"]
         logs = {name: self.client.get(f"{run}/taskInstances/{name}/logs/1") for name in failed}
         return "\n".join(f"{name}: {log.text[-3000:]}" for name, log in logs.items())
+
+
+def make_project(root: Path, stages: Mapping[str, object], dag_file: str = "") -> None:
+    """Makes a git and DVC repository.
+
+    Args:
+        root: Its folder, new or with files in it.
+        stages: The stages of its ``dvc.yaml``.
+        dag_file: Text of a DAG file, or "" for none.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    if dag_file:
+        (root / "dags").mkdir()
+        (root / "dags" / "bench.py").write_text(dag_file)
+    (root / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    shutil.copy(ROOT / ".dvcignore", root)
+    for command in ("git init --quiet", "dvc init --quiet"):
+        subprocess.run(command.split(), cwd=root, check=True)
+
+
+def chain(length: int) -> dict[str, object]:
+    """A chain of stages, each of which reads what the one before it wrote."""
+    return {
+        f"s{n}": {"cmd": f"echo {n} > {n}", "deps": [str(n - 1)] if n else [], "outs": [str(n)]}
+        for n in range(length)
+    }
 
 
 ENDED = {"success", "failed"}
