@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,6 +24,7 @@ class Samples:
     Attributes:
         seconds: Wall time of each repeat.
         cpu_seconds: Processor time of the whole machine meanwhile: nothing else may run.
+            Empty where only the wall time is known.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -50,8 +51,27 @@ class Samples:
         return statistics.median(self.seconds)
 
     def __str__(self) -> str:
-        low, high, cpu = min(self.seconds), max(self.seconds), statistics.median(self.cpu_seconds)
-        return f"{self.median:7.2f} s ({low:.2f} to {high:.2f}), processor {cpu:.2f} s"
+        text = f"{self.median:7.2f} s ({min(self.seconds):.2f} to {max(self.seconds):.2f})"
+        cpu = self.cpu_seconds
+        return f"{text}, processor {statistics.median(cpu):.2f} s" if cpu else text
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one process took.
+
+    Attributes:
+        seconds: Wall time.
+        cpu_seconds: Processor time of it and its children.
+        peak_gigabytes: Largest resident memory of one process, in 10^9 bytes.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_gigabytes: float
+
+    def __str__(self) -> str:
+        return f"processor {self.cpu_seconds:.1f} s, {self.peak_gigabytes:.2f} GB"
 
 
 Table = dict[str, Samples]
@@ -66,17 +86,17 @@ def machine_cpu_seconds() -> float:
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
-def keep(part: str, table: Table) -> None:
+def keep(part: str, table: Mapping[str, Samples | Cost]) -> None:
     """Prints a part of the comparison and writes it into the file, beside the other parts."""
-    for name, samples in table.items():
-        print(f"{name:28} {samples}")
+    for name, found in table.items():
+        print(f"{name:28} {found}")
     content = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
     content[part] = {
         "taken": datetime.now(UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} processors, {platform.system()} {platform.machine()}",
         "versions": {name: version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
-        "samples": {name: asdict(samples) for name, samples in table.items()},
+        "samples": {name: asdict(found) for name, found in table.items()},
     }
     FILE.parent.mkdir(exist_ok=True)
     FILE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

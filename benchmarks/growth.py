@@ -1,0 +1,107 @@
+"""What each stage costs as the data grows: processor seconds and peak memory, per row.
+
+The delivery is California's, drawn with replacement by a fixed seed. Each drawn row is moved by
+some 2 km on the map and its other numbers by some 2 %, within the limits of the schema, so that no
+two rows are equal and prices keep what they depend on. Every stage's command runs alone, without
+DVC: hashing is DVC's own cost and no part of this.
+
+Usage: ``make bench``, or
+``UV_ENV_FILE=local.env uv run python benchmarks/growth.py [ROWS ...]``; by default 20,000, 200,000
+and 2,000,000. 10,000,000 need 8 GB of disk and half an hour.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import yaml
+from measured import Cost, keep
+from real_airflow import ROOT
+
+from housing.engine import graph
+
+SIZES = (20_000, 200_000, 2_000_000)
+MOVED = 0.02
+"""Standard deviation: degrees on the map, and the share of every other number."""
+PART = 1_000_000
+"""Rows that are drawn at once."""
+
+
+def resample(source: pl.DataFrame, rows: int, target: Path) -> None:
+    """Writes a delivery of so many rows.
+
+    Args:
+        source: California's delivery.
+        rows: Rows to write.
+        target: A CSV file.
+    """
+    rng = np.random.default_rng(1)
+    columns = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["data"]["columns"]
+    with target.open("wb") as file:
+        for begin in range(0, rows, PART):
+            drawn = source.sample(
+                min(PART, rows - begin), with_replacement=True, seed=int(rng.integers(2**32))
+            )
+            noise = {name: rng.normal(0, MOVED, drawn.height) for name in drawn.columns}
+            moved = [
+                (
+                    pl.col(name) + shift
+                    if rule.get("role") in {"latitude", "longitude"}
+                    else pl.col(name) * (1 + shift)
+                )
+                .clip(rule["min"], rule["max"])
+                .round(6)
+                .alias(name)
+                for name, rule in columns.items()
+                for shift in [pl.Series(noise[name])]
+            ]
+            drawn.select(moved).write_csv(file, include_header=begin == 0)
+
+
+def run_command(command: str, root: Path) -> Cost:
+    """Runs a stage's command.
+
+    Raises:
+        SystemExit: It failed.
+    """
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        shlex.split(command), cwd=root, env={**os.environ, "HOUSING_ROOT": str(root)}
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{command} failed")
+    return Cost(
+        seconds=time.monotonic() - begun,
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
+        peak_gigabytes=usage.ru_maxrss * 1024 / 1e9,
+    )
+
+
+def main(sizes: list[int]) -> None:
+    """Measures each size in a clone of its own, and keeps what it found."""
+    source = pl.read_csv(ROOT / "data" / "landing" / "california_housing.csv")
+    for rows in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder) / "p"
+            subprocess.run(["git", "clone", "--quiet", str(ROOT), str(root)], check=True)
+            resample(source, rows, root / "data" / "landing" / "california_housing.csv")
+            costs = {}
+            for node in graph.load(root).stages:
+                for out in node.outs:
+                    (root / out).parent.mkdir(parents=True, exist_ok=True)
+                costs[node.name] = run_command(node.cmd[0], root)
+                print(f"{rows:,} rows, {node.name}: {costs[node.name]}", flush=True)
+            keep(f"growth {rows}", costs)
+
+
+if __name__ == "__main__":
+    main([int(text) for text in sys.argv[1:]] or list(SIZES))
