@@ -57,7 +57,8 @@ def shown(outcome: Outcome) -> str:
 
 
 def outcome(**changes: object) -> Outcome:
-    return Outcome(summary(**changes), REPORT, "housing-price", "staging")
+    pages = "Airflow at http://127.0.0.1:9, MLflow at http://127.0.0.1:8"
+    return Outcome(summary(**changes), REPORT, "housing-price", "staging", pages)
 
 
 def test_a_promotion_shows_the_model_and_its_version() -> None:
@@ -69,6 +70,7 @@ def test_a_promotion_shows_the_model_and_its_version() -> None:
     assert "1 kept, 1 quarantined" in text
     assert "between $39,000 and $43,000 at 95%" in text
     assert "dep data/landing" in text
+    assert "make up    Airflow at http://127.0.0.1:9" in text, "the ports that are remembered"
 
 
 def test_a_rejection_has_an_exit_code_of_its_own_and_its_reasons() -> None:
@@ -83,6 +85,7 @@ def test_a_failed_task_shows_its_message() -> None:
     done = outcome(state="failed", failures={"train_model.linear": "exit code 1"})
     assert done.exit_code == 1
     assert "train_model.linear: exit code 1" in shown(done)
+    assert "next    housing run, once that is mended" in shown(done)
 
 
 def test_a_run_before_any_model_needs_no_report() -> None:

@@ -103,8 +103,8 @@ def follow_move(settings: Settings, console: Console) -> None:
     try:
         update(seen(settings), load_params(settings.root / "params.yaml"))
     except Exception as error:  # noqa: BLE001  # whatever it is, the alias has moved
-        told = f"the alias moved, but the dashboard is as before: {error!r}; housing dashboard"
-        console.print(told, markup=False)
+        told = f"the alias moved, but the dashboard is as before: {error!r}\n  next: "
+        console.print(told + typeable("housing dashboard"), markup=False, soft_wrap=True)
 
 
 def _project() -> tuple[Settings, Registered]:

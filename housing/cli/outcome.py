@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from housing.engine.errors import typeable
+
 REJECTED = 3
 """Exit code of a run whose model the gate rejected."""
 
@@ -29,12 +31,14 @@ class Outcome:
         report: The evaluation report, or None where there is none.
         model: Name of the registered model.
         alias: The alias that a promotion moves.
+        pages: Where `make up` shows Airflow and MLflow, as one phrase.
     """
 
     summary: Mapping[str, Any]
     report: Mapping[str, Any] | None
     model: str
     alias: str
+    pages: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -95,8 +99,14 @@ def show(outcome: Outcome, console: Console) -> None:
         facts.add_row("registry", Text(registered))
     for task, message in summary["failures"].items():
         facts.add_row("failed", Text(f"{task}: {message}"))
-    facts.add_row("next", "make up    Airflow on port 8080, MLflow on port 5000, logins printed")
+    facts.add_row("next", Text(_next_step(outcome)))
     console.print(facts, highlight=False)
+
+
+def _next_step(outcome: Outcome) -> str:
+    if outcome.exit_code == 1:
+        return typeable("housing run, once that is mended: it goes on with what is missing")
+    return f"make up    {outcome.pages}, logins printed"
 
 
 def _why(reasons: list[str]) -> str:

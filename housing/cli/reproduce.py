@@ -10,6 +10,7 @@ from pathlib import Path
 from housing.cli.console import console_of
 from housing.domain.config import load_registered
 from housing.engine import graph
+from housing.engine.errors import typeable
 from housing.engine.execution import bring_back, lock_entries
 from housing.engine.execution.stage_run import StageRun
 from housing.errors import EvidenceError
@@ -122,4 +123,5 @@ def _show(told: dict[str, object]) -> None:
     if told["retrained"] and not told["other_bytes"]:
         say("every stage ran anew, and each out has the same bytes")
     elif not told["retrained"]:
-        say(f"next, to train it anew: cd {told['folder']} && PYTHONPATH=. dvc repro --force")
+        again = typeable("PYTHONPATH=. dvc repro --force")
+        say(f"next, to train it anew: cd {told['folder']} && {again}")

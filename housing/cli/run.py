@@ -32,7 +32,7 @@ from housing.cli.outcome import GOOD, Outcome, show
 from housing.cli.services import Site, seen
 from housing.domain.config import Params, load_params
 from housing.engine import graph
-from housing.engine.errors import typeable
+from housing.engine.errors import fit_to_show, typeable
 from housing.engine.execution import lockfile
 from housing.engine.execution.stage_result import Change
 from housing.errors import HousingError
@@ -252,4 +252,6 @@ def _outcome(settings: Settings, params: Params, summary: Mapping[str, Any]) -> 
     # Where its stage failed, the report is that of an earlier result.
     known = states.get(maker) in GOOD and report.exists()
     model = _read_json(report) if known else None
-    return Outcome(summary, model, params.registry.model, params.registry.staging)
+    site = Site.of(settings)
+    pages = f"Airflow at {site.airflow_url}, MLflow at {fit_to_show(site.mlflow_url)}"
+    return Outcome(summary, model, params.registry.model, params.registry.staging, pages)

@@ -19,7 +19,7 @@ from housing.cli.keeper import NAME, healthy_services
 from housing.cli.processes import running
 from housing.cli.services import Site
 from housing.domain.config import load_registered
-from housing.engine.errors import ExplainedError
+from housing.engine.errors import ExplainedError, typeable
 from housing.settings import Settings, load_settings
 
 Row = dict[str, Any]
@@ -102,7 +102,7 @@ def _at_work(settings: Settings) -> dict[str, Any]:
         ]
         found["waiting"] = [_question(site, asked) for asked in site.api.questions()]
     except (httpx.HTTPError, OSError) as error:
-        fault = f"Airflow does not tell what runs: {error}; next: housing doctor"
+        fault = f"Airflow does not tell what runs: {error}; next: {typeable('housing doctor')}"
         return found | {"errors": [fault]}
     return found
 
@@ -127,7 +127,8 @@ def _lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if not found["services"]:
         yield "services", "not started by this project; next: make up"
     else:
-        yield "services", f"not well: {', '.join(sick)}; next: housing doctor" if sick else "well"
+        look = f"not well: {', '.join(sick)}; next: {typeable('housing doctor')}"
+        yield "services", look if sick else "well"
     for run in found["running"] or [None]:
         tasks = ", ".join(run.get("tasks", ())) if run else ""
         yield "runs", f"{run['dag']}, {run['run']}{f': {tasks}' if tasks else ''}" if run else "-"

@@ -20,6 +20,7 @@ from housing.dashboard.rows import digits_of, label, tables, verdict_word
 from housing.dashboard.runs import block
 from housing.domain.drift import LIMIT
 from housing.domain.gate import Verdict
+from housing.engine.errors import typeable
 from housing.engine.files import write_whole
 
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
@@ -63,6 +64,7 @@ def render(data: DashboardData, cache: Path | None = None) -> str:
         advice=advise(data),
         runs=block(data.runs),
         pairs=_pairs,
+        rebuild=typeable("housing dashboard"),
         style=_asset("page.css"),
         script=_asset("page.js"),
         library=_library(cache),

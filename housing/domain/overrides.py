@@ -62,7 +62,9 @@ def shaping_evidence(pairs: Iterable[str]) -> tuple[str, ...]:
 def never_promoted(pairs: Iterable[str]) -> str:
     """Why the gate promotes no result with these overrides, or "" where it may."""
     shaping = shaping_evidence(pairs)
-    return f"{', '.join(shaping)} shape what the gate judges by" if shaping else ""
+    if not shaping:
+        return ""
+    return f"overrides of {', '.join(shaping)} shape the evidence that the gate judges by"
 
 
 def _replace(content: object, pair: str) -> str | None:

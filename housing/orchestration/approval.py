@@ -15,6 +15,7 @@ from airflow.sdk.execution_time.comms import CreateHITLDetailPayload, HITLDetail
 from housing.domain.config import load_registered
 from housing.engine.airflow.error_handling import ERROR_KEY, explained
 from housing.engine.airflow.fast_skip import skipped
+from housing.engine.errors import typeable
 from housing.errors import HousingError
 from housing.orchestration import xcom_keys
 from housing.settings import load_settings
@@ -144,7 +145,7 @@ class ApproveOperator(ApprovalOperator):
             raise self._out_of_date(context, fact)
 
     def _out_of_date(self, context: Context, fact: str) -> AirflowFailException:
-        message = f"out of date: {fact}\n  next: airflow dags trigger {self.dag_id}"
+        message = f"out of date: {fact}\n  next: {typeable(f'airflow dags trigger {self.dag_id}')}"
         context["ti"].xcom_push(key=ERROR_KEY, value=message)
         return AirflowFailException(message)
 

@@ -99,7 +99,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
             raise AirflowFailException(f"the gate rejected it: {'; '.join(verdict.reasons)}")
         promoted = bool(context["params"].get(PROMOTE_OVERRIDES))
         if kept_back := _kept_back(options.overrides, promoted=promoted):
-            self.log.info("not promoted: made with overrides, and %s", kept_back)
+            self.log.info("not promoted: %s", kept_back)
             return self.alert
         return self.promote
 
@@ -198,5 +198,5 @@ def _kept_back(overrides: Sequence[str], *, promoted: bool) -> str:
     if not overrides:
         return ""
     if not promoted:
-        return f"{PROMOTE_OVERRIDES} is off"
+        return f"made with overrides, and {PROMOTE_OVERRIDES} is off"
     return never_promoted(overrides)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PREFIX = "/housing-dashboard"
 """Where the API server serves the page."""
 
-EMPTY = "<p>There is no dashboard yet. Run the pipeline, or type <code>housing dashboard</code>."
+EMPTY = "<p>There is no dashboard yet. Run the pipeline, or type <code>{command}</code>."
 
 ICON = (
     "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' "
@@ -73,15 +73,17 @@ def _application() -> FastAPI:
     from fastapi.responses import FileResponse, HTMLResponse, Response
 
     from housing.dashboard import page_file
+    from housing.engine.errors import typeable
     from housing.settings import load_settings
 
     application = FastAPI(openapi_url=None)
     path = page_file(load_settings().root)
+    empty = EMPTY.format(command=typeable("housing dashboard"))
 
     @application.get("/", dependencies=[Depends(requires_access_view(AccessView.WEBSITE))])
     def page() -> Response:
         if not path.exists():
-            return HTMLResponse(EMPTY, status_code=404)
+            return HTMLResponse(empty, status_code=404)
         return FileResponse(path, media_type="text/html", headers={"Cache-Control": "no-cache"})
 
     return application

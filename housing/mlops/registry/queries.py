@@ -11,6 +11,7 @@ from housing.domain import gate
 from housing.domain.columns import Frozen
 from housing.domain.config import Params, Registered
 from housing.domain.gate import Check, Verdict
+from housing.engine.errors import typeable
 from housing.errors import RegistryError
 from housing.mlops.registry.client import (
     VERDICT,
@@ -172,7 +173,8 @@ def side_by_side(settings: Settings, params: Params | Registered) -> SideBySide:
             run_behind(client, get_version(client, names.model, challenger.version))
         return SideBySide(challenger=challenger, champion=None, checks=())
     if not isinstance(params, Params):
-        fault = "not compared on the same rows: params.yaml has faults, see: housing doctor"
+        look = typeable("housing doctor")
+        fault = f"not compared on the same rows: params.yaml has faults, see: {look}"
         missing = gate.fact("common_rows", fault, "")
         return SideBySide(challenger=challenger, champion=champion, checks=(missing,))
     with connected(settings) as client, tempfile.TemporaryDirectory(prefix="housing-") as folder:

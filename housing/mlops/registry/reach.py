@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from housing.domain.config import Params
-from housing.domain.overrides import shaping_evidence
+from housing.domain.overrides import never_promoted
 from housing.errors import RegistryError
 from housing.mlops.tracking.tracked_run import OVERRIDES
 from housing.settings import Settings
@@ -38,10 +38,9 @@ def require_promotable(result: str, overrides: Sequence[str]) -> None:
     Raises:
         RegistryError: An override changes which rows are tested, or what the report claims.
     """
-    shaping = shaping_evidence(overrides)
-    if shaping:
+    never = never_promoted(overrides)
+    if never:
         raise RegistryError(
-            f"result {result} was made with overrides of {', '.join(shaping)}, which shape the "
-            "evidence that the gate judges by",
+            f"result {result} is not promoted: {never}",
             "commit them to params.yaml, then start a run without overrides",
         )
