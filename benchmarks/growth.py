@@ -6,8 +6,8 @@ two rows are equal and prices keep what they depend on. Every stage's command ru
 DVC: hashing is DVC's own cost and no part of this.
 
 Usage: ``make bench``, or
-``UV_ENV_FILE=local.env uv run python benchmarks/growth.py [ROWS ...]``; by default 20,000, 200,000
-and 2,000,000. 10,000,000 need 8 GB of disk and half an hour.
+``UV_ENV_FILE=local.env uv run python benchmarks/growth.py [ROWS ...]``, by default 20,000 and
+200,000.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from real_airflow import ROOT
 
 from housing.engine import graph
 
-SIZES = (20_000, 200_000, 2_000_000)
+SIZES = (20_000, 200_000)
 MOVED = 0.02
 """Standard deviation: degrees on the map, and the share of every other number."""
 PART = 1_000_000
@@ -95,7 +95,8 @@ def main(sizes: list[int]) -> None:
             subprocess.run(["git", "clone", "--quiet", str(ROOT), str(root)], check=True)
             resample(source, rows, root / "data" / "landing" / "california_housing.csv")
             costs = {}
-            for node in graph.load(root).stages:
+            # The last stage records what DVC hashed, so it needs DVC; it reads no row.
+            for node in graph.load(root).stages[:-1]:
                 for out in node.outs:
                     (root / out).parent.mkdir(parents=True, exist_ok=True)
                 costs[node.name] = run_command(node.cmd[0], root)
