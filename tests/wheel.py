@@ -35,6 +35,9 @@ TESTING = (
     "pytest",
     "pytest-xdist",
 )
+RELEASED = {"3.1": "2026-03-13", "3.2": "2026-05-31"}
+"""Up to which day the packages beside an older Airflow are taken, as its constraints file has them:
+Airflow 3.2 starts no task beside the newest FastAPI and Cadwyn."""
 PATIENCE = 600.0
 """Seconds to wait for Airflow, or for a run of it."""
 
@@ -45,7 +48,7 @@ def say(text: str) -> None:
 
 
 def install(folder: Path, airflow: str) -> Path:
-    """Builds the wheel, and installs it into an empty environment.
+    """Builds the wheel, and installs it into an empty environment or beside an older Airflow.
 
     Args:
         folder: Where to put both.
@@ -58,19 +61,13 @@ def install(folder: Path, airflow: str) -> Path:
     (wheel,) = (folder / "dist").glob("*.whl")
     uv("venv", "--quiet", "--python", sys.executable, str(folder / "venv"))
     python = folder / "venv/bin/python"
-    patch = ".*" if airflow.count(".") == 1 else ""
-    pinned = [f"apache-airflow=={airflow}{patch}"] if airflow else []
     # Compiled, as by pip: a task of an Airflow that compiles itself meanwhile may take too long.
-    uv(
-        "pip",
-        "install",
-        "--quiet",
-        "--compile-bytecode",
-        "--python",
-        str(python),
-        str(wheel),
-        *pinned,
-    )
+    pip = partial(uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python))
+    pinned = f"apache-airflow=={airflow}{'.*' if airflow.count('.') == 1 else ''}"
+    day = RELEASED.get(".".join(airflow.split(".")[:2]))
+    if day:
+        pip(pinned, "--exclude-newer", day)
+    pip(str(wheel), *([pinned] if airflow else []))
     packages = uv("pip", "freeze", "--python", str(python)).splitlines()
     assert not [name for name in packages if HOUSES.match(name)], packages
     (version,) = (name for name in packages if name.startswith("apache-airflow=="))
