@@ -185,6 +185,8 @@ class Trial:
         self._expect("killed, the run", self._runs.end(run), "success")
         wanted = {task_id_of(s): w for s, w in self._repository.states["killed"].items()}
         self._expect("killed", self._runs.states(run), wanted | dict.fromkeys(AFTER, "success"))
+        left = [*self._root.glob(".housing/workspaces/*/copy")]
+        self._expect("copies of runs with overrides that are over", left, [])
         self._tell("killed")
 
     def _task(self) -> psutil.Process | None:

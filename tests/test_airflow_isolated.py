@@ -81,6 +81,8 @@ class Run:
             dag_id="p",
             run_id=self.run_id,
             task_id=task_id,
+            try_number=1,
+            max_tries=0,
             bundle_instance=SimpleNamespace(version="abc"),
             xcom_push=push,
             xcom_pull=lambda **given: self.xcoms.get(given["task_ids"]),

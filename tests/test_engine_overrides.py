@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
+from airflow.providers.standard.operators.empty import EmptyOperator
 
-from housing.engine import graph
-from housing.engine.airflow.workspace import Workspace
+from housing.engine import DvcDag, graph
+from housing.engine.airflow.compat import AirflowFailException, AirflowSkipException
+from housing.engine.airflow.sweep import removed_by_the_last, sweep_copies
+from housing.engine.airflow.workspace import NOTE, Workspace
 from housing.engine.errors import OptionsError
 from housing.engine.execution.overrides import apply
 from tests.repository import make_repository
@@ -74,3 +81,65 @@ def test_a_repository_in_git_can_be_overridden_and_git_sees_nothing_of_it(
         Workspace.of(root, ("dag", "other"), ["names=[c]"]).entered(),
     ):
         pass
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of two stages, one after the other."""
+    root = tmp_path_factory.mktemp("chain") / "p"
+    make_repository(root)
+    stages = {
+        "a": {"cmd": "cp params.yaml a", "params": ["lr"], "outs": ["a"]},
+        "b": {"cmd": "cp a b", "deps": ["a"], "outs": ["b"]},
+    }
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    (root / "params.yaml").write_text("lr: 1\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("ended", "states", "after", "kept"),
+    [
+        (None, {"a": "success", "b": "running"}, False, False),
+        (AirflowSkipException, {"a": "skipped", "b": "running"}, False, False),
+        (ValueError, {"a": "success", "b": "running"}, False, True),  # there is another try
+        (AirflowFailException, {"a": "running", "b": None}, False, False),
+        (AirflowFailException, {"a": "running", "b": None, "tell": None}, True, True),
+        (None, {"a": "success", "b": "running", "tell": None}, True, True),
+        (None, {"a": "running", "b": "running"}, False, True),
+    ],
+)
+def test_the_last_stage_of_a_run_removes_its_copy(
+    chain: Path, ended: type[Exception] | None, states: dict[str, str], after: bool, kept: bool
+) -> None:
+    dag = DvcDag("d", root=chain, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC))
+    if after:
+        EmptyOperator(task_id="tell", dag=dag, trigger_rule="all_done").set_upstream(
+            list(dag.stages.values())
+        )
+    task = dag.stages["b" if states["b"] else "a"]
+
+    def ti(**state: bool) -> Any:  # noqa: ANN401 - what the code asks of Airflow
+        return SimpleNamespace(
+            dag_id="d",
+            run_id="r",
+            task_id=task.task_id,
+            try_number=1,
+            max_tries=1,
+            get_task_states=lambda **_: {"r": states},
+            get_dr_count=lambda **asked: int(not asked["states"] or state["runs"]),
+        )
+
+    place = Workspace.of(chain, ("d", "r"), ["lr=2"])
+    place.root.mkdir(parents=True)
+    (place.place / NOTE).write_text(json.dumps({"dag_id": "d", "run_id": "r", "locks": []}))
+    raised = pytest.raises(ended) if ended else contextlib.nullcontext()
+    with raised, removed_by_the_last(task, ti(), place):
+        if ended:
+            raise ended
+    assert place.root.exists() == kept
+    later = Workspace.of(chain, ("d", "later"), [])
+    sweep_copies(later, ti(runs=True))
+    assert place.root.exists() == kept
+    sweep_copies(later, ti(runs=False))
+    assert not place.root.exists()

@@ -23,7 +23,7 @@ from tests import foreign
 ROOT = Path(__file__).parents[1]
 LINEAGE = "apache-airflow-providers-openlineage"
 NAMESPACE = "dvc://git.example/team/churn"
-STEPS = ["cold", "same content after the first stage"]
+STEPS = ["cold", "same content after the first stage", "overridden"]
 HEAVY = {"mlflow", "pandas", "polars", "pyarrow", "scipy", "xgboost"}
 BLOCKER = """
 import os, sys
@@ -189,6 +189,12 @@ def test_a_foreign_pipeline_runs_from_the_wheel_beside_its_packages_alone(
     runs: Runs, step: str
 ) -> None:
     assert foreign.states(runs.results[step]) == foreign.STATES[step]
+
+
+def test_a_run_with_overrides_leaves_no_copy_behind(runs: Runs) -> None:
+    places = [*(runs.git / "churn/.housing/workspaces").iterdir()]
+    assert [path.name for place in places for path in place.iterdir() if path.name == "copy"] == []
+    assert len(places) == 1
 
 
 def test_a_task_tells_what_it_will_read_and_then_what_it_read_and_made(runs: Runs) -> None:

@@ -20,7 +20,7 @@ from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.links import Linked, TaskLink, stage_address
 from housing.engine.airflow.plan_task import end_as_plan
 from housing.engine.airflow.run_options import RunOptions
-from housing.engine.airflow.sweep import sweep
+from housing.engine.airflow.sweep import removed_by_the_last, sweep_copies
 from housing.engine.airflow.workspace import ApplyOverrides, Workspace, WorkspaceKind
 from housing.engine.execution.sharing import Sharing
 
@@ -119,8 +119,14 @@ class DvcStageOperator(Linked, BaseOperator):
             DownstreamTasksSkipped: The run only plans, and what comes after the stages is skipped.
         """
         options = RunOptions.of(context["params"], self.options_group)
-        if options.plan:
-            end_as_plan(context, self, options)
+        place = self.place_of(context["ti"], options)
+        sweep_copies(place, context["ti"])
+        with removed_by_the_last(self, context["ti"], place):
+            if options.plan:
+                end_as_plan(context, self, options)
+            return self._execute(context, options)
+
+    def _execute(self, context: Context, options: RunOptions) -> dict[str, Any]:
         with explained(context):
             record = self._reproduce(options, context["ti"])
         for line in record.render().splitlines():
@@ -173,7 +179,7 @@ class DvcStageOperator(Linked, BaseOperator):
     def place_of(self, ti: Any, options: RunOptions) -> Workspace:  # noqa: ANN401  # Airflow's
         """Where the stage works in this run."""
         isolated = self.sharing.isolated
-        place = Workspace.of(
+        return Workspace.of(
             Path(self.root),
             (ti.dag_id, ti.run_id),
             options.overrides,
@@ -181,9 +187,6 @@ class DvcStageOperator(Linked, BaseOperator):
             isolated=isolated,
             revision=peers.revision(ti) if isolated else "",
         )
-        if isolated and not place.root.exists():
-            sweep(place.places, ti)  # no later task of a run that is over comes to this host
-        return place
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
         """What Airflow's provider for OpenLineage tells when the task starts: what it will read."""

@@ -1,23 +1,110 @@
-"""Removes the copies that runs left behind, where they are provably nobody's."""
+"""Removes the copies in which runs worked: at a run's end, or where it left one behind."""
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from housing.engine.airflow.workspace import COPY, PARTIAL, changing, noted, remove_copy
+from airflow.sdk.exceptions import AirflowRuntimeError
+
+from housing.engine.airflow.compat import (
+    AirflowFailException,
+    AirflowSkipException,
+    DownstreamTasksSkipped,
+)
+from housing.engine.airflow.workspace import (
+    COPY,
+    PARTIAL,
+    Workspace,
+    changing,
+    noted,
+    remove_copy,
+)
 
 if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
+
+_log = logging.getLogger(__name__)
+
+_ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
+
+
+@contextmanager
+def removed_by_the_last(
+    task: BaseOperator, ti: RuntimeTaskInstanceProtocol, place: Workspace
+) -> Iterator[None]:
+    """Removes the copy of a run when the last of its tasks ends, if that is the task of a stage.
+
+    Where tasks of the DAG's author come after the stages, or two tasks end in the same moment, the
+    copy stays: the next run over the repository sweeps it. A task that is cleared later makes it
+    anew.
+
+    Args:
+        task: The task of a stage.
+        ti: The same, while it runs.
+        place: Where the run works.
+    """
+    try:
+        yield
+    except (AirflowSkipException, DownstreamTasksSkipped) as end:
+        planned = end.tasks if isinstance(end, DownstreamTasksSkipped) else ()
+        _remove_if_last(task, ti, place, [str(name) for name in planned])
+        raise
+    except Exception as error:
+        if isinstance(error, AirflowFailException) or ti.try_number > ti.max_tries:
+            after = task.get_flat_relatives(upstream=False)
+            # What comes after the stages may act on a failure.
+            _remove_if_last(
+                task, ti, place, [one.task_id for one in after if isinstance(one, type(task))]
+            )
+        raise
+    else:
+        _remove_if_last(task, ti, place)
+
+
+def _remove_if_last(
+    task: BaseOperator,
+    ti: RuntimeTaskInstanceProtocol,
+    place: Workspace,
+    never: Collection[str] = (),
+) -> None:
+    """Removes the copy where each other task has ended, or is one of those that never run."""
+    if place.isolated or not place.place.exists() or task.downstream_task_ids - {*never}:
+        return  # other hosts have copies, too: a later run on each of them sweeps
+    over = {ti.task_id, *never}
+    try:
+        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+        if all(name in over or str(state) in _ENDED for name, state in states.items()):
+            place.remove()
+    except (AirflowRuntimeError, OSError) as error:  # what the stage did counts, and is done
+        _log.warning("the run's copy stays until the next run: %s", error)
+
+
+def sweep_copies(place: Workspace, ti: RuntimeTaskInstanceProtocol) -> None:
+    """Sweeps before a task works, where that finds something without asking Airflow for nothing.
+
+    Args:
+        place: Where the task is to work.
+        ti: The running task.
+    """
+    copies = place.places.glob(f"*/{COPY}")
+    # A run that makes a copy looks once, on each host; any other run where there is a copy.
+    if not place.root.exists() if place.is_copy else any(copies):
+        for name in sweep(place.places, ti):
+            _log.info("removed the workspace %s of a run that is over", name)
 
 
 def sweep(places: Path, ti: RuntimeTaskInstanceProtocol) -> list[str]:
     """Removes the copies of runs that are over, and everything of runs that Airflow forgot.
 
-    A task that was cleared in a finished run makes the run's copy anew, and no summary comes after
-    it; a run that was killed or deleted has none either. A copy in which a task works is left
-    alone, whatever Airflow says; and one that is needed again is made again.
+    Such are left by a run that was killed or deleted, and by one whose last task is no stage's. A
+    copy in which a task works is left alone, whatever Airflow says; and one that is needed again is
+    made again.
 
     Args:
         places: The folder of the places of all runs, see `workspace.places_of`.
