@@ -2,7 +2,8 @@
 
 Builds the wheel, installs it into an empty environment beside that version of Airflow, and runs
 another team's pipeline from it: each kind of run in a process of its own, then by a real scheduler.
-At last the engine's own tests run there.
+The engine's own tests run there. At last the wheel goes, and a copy of ``housing/engine`` alone
+does each kind of run.
 """
 
 from __future__ import annotations
@@ -202,6 +203,16 @@ def run_tests(python: Path, home: Path) -> None:
     subprocess.run(command, cwd=home, check=True)
 
 
+def run_engine_alone(python: Path, home: Path) -> None:
+    """Runs every kind of run with nothing of the package but a copy of the engine's folder."""
+    uv("pip", "uninstall", "--quiet", "--python", str(python), "housing")
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = subprocess.run([python, "-c", where], capture_output=True, text=True, check=True)
+    copy = Path(packages.stdout.strip()) / "housing/engine"
+    shutil.copytree(ROOT / "housing/engine", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    run_each_kind(python, home)
+
+
 def is_engines(path: Path) -> bool:
     """Whether a file tests the Airflow side of the engine, and needs nothing of the checkout."""
     text = path.read_text(encoding="utf-8")
@@ -226,6 +237,7 @@ def main(airflow_version: str) -> None:
             ("each", run_each_kind),
             ("scheduler", run_by_a_scheduler),
             ("tests", run_tests),
+            ("alone", run_engine_alone),
         ):
             (folder / name).mkdir()
             prove(python, folder / name)
