@@ -42,7 +42,7 @@ class FolderTrigger(BaseEventTrigger):
         return path, {"folder": self.folder, "seconds": self.seconds}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Looks at the folder for ever.
+        """Looks at the folder again and again, until it is stopped.
 
         Yields:
             Names of the files that changed.

@@ -86,14 +86,15 @@ def _remove_if_last(
 
 
 def sweep_copies(place: Workspace, ti: RuntimeTaskInstanceProtocol) -> None:
-    """Sweeps before a task works, where that finds something without asking Airflow for nothing.
+    """Removes what runs left behind, before a task works: see `sweep`.
+
+    Only where a copy is about to be made, or where there is one: asking Airflow takes time.
 
     Args:
         place: Where the task is to work.
         ti: The running task.
     """
     copies = place.places.glob(f"*/{COPY}")
-    # A run that makes a copy looks once, on each host; any other run where there is a copy.
     if not place.root.exists() if place.is_copy else any(copies):
         for name in sweep(place.places, ti):
             _log.info("removed the workspace %s of a run that is over", name)

@@ -1,4 +1,4 @@
-"""The one place that maps DVC's stage names to Airflow's task ids and back, and runs to folders."""
+"""The one place that maps DVC's stage names to Airflow's task ids, and runs to folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ LIMIT = 250
 """Characters that Airflow allows in a task id (``airflow.sdk`` refuses a longer one)."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]")
-_TOKEN = re.compile(r"\.\.([0-9a-f]+)\.|\.")
 
 
 def task_id_of(stage: str) -> str:
@@ -60,11 +59,6 @@ def group_id_of(name: str) -> str:
         name: Name of a matrix or foreach, or a folder with a ``dvc.yaml``.
     """
     return "".join(char if _PLAIN.match(char) else f"-{ord(char):x}-" for char in name)
-
-
-def stage_of(task_id: str) -> str:
-    """The stage of a task id: the inverse of `task_id_of`."""
-    return _TOKEN.sub(lambda token: chr(int(token[1], 16)) if token[1] else "@", task_id)
 
 
 def folder_of(run_id: str) -> str:

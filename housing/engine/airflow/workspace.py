@@ -222,7 +222,7 @@ def remove_copy(place: Path) -> bool:
 
 
 def noted(place: Path) -> dict[str, Any]:
-    """The ids of the run that a place belongs to, and its locks; nothing where that is torn."""
+    """The ids of the run that a place belongs to, and its locks; empty if unreadable."""
     try:
         content: dict[str, Any] = json.loads((place / NOTE).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -265,7 +265,7 @@ def _as_dvc(root: Path, overrides: Sequence[str]) -> None:
 
 
 def _wait() -> None:
-    """Goes on waiting for DVC's lock: a copy must not be made by the graph of yesterday."""
+    """Waits for DVC's lock without a limit: a copy needs the graph as it is now."""
 
 
 def _share_cache(project: Path, copy: Path) -> None:

@@ -71,4 +71,4 @@ def differing(root: Path) -> list[str]:
 
 
 def _never() -> None:
-    """Nobody else works in the folder, so nobody is waited for in vain."""
+    """Waits for DVC's lock without a limit: nobody else works in the folder."""

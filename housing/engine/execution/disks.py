@@ -1,4 +1,4 @@
-"""A full disk, told as one: which it is, what a stage needs of it, and what may go."""
+"""Explains a full disk: which disk, how much a stage needs, and what can be removed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NEXT_TO_NOTHING = 16 * 1024**2
 
 @contextmanager
 def told(stage: str, places: list[Path], outs: Iterable[Path]) -> Iterator[None]:
-    """Names the disk in an error that came from a full one.
+    """Turns an error that a full disk caused into one that names the disk.
 
     DVC's own errors leave out the path, and often the error number.
 
@@ -56,7 +56,7 @@ def told(stage: str, places: list[Path], outs: Iterable[Path]) -> Iterator[None]
 
 def _chain(error: BaseException | None) -> str:
     causes: list[BaseException] = []
-    while error is not None and error not in causes:  # one that came through DVC is in a circle
+    while error is not None and error not in causes:  # DVC can make an error its own cause
         causes.append(error)
         error = error.__cause__ or error.__context__
     return "\n".join(map(str, causes))

@@ -76,7 +76,7 @@ def _prove(stage: Stage, known: list[Any]) -> None:
 
 
 def _hashed(dep: Any) -> Any:  # noqa: ANN401 - DVC publishes no types
-    """A copy of a dep that knows the content of now; the dep itself still knows the last run's."""
+    """A copy of a dep with the hash of its present content; the dep keeps that of the last run."""
     now = copy.copy(dep)
     now.save()
     return now

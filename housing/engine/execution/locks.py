@@ -1,4 +1,4 @@
-"""Waiting well: for DVC's repository lock, and for a stage that somebody else runs."""
+"""Locks with waiting: DVC's repository lock, and the engine's own lock on each stage."""
 
 from __future__ import annotations
 
@@ -201,8 +201,9 @@ def hold(
     """Holds a stage for one run, and keeps the stages that it reads from running meanwhile.
 
     The kernel's file locks also count between containers that share the volume and not the
-    process ids, and a killed holder loses them. Edges have no circle, so holders cannot wait for
-    each other. A command that outlives its killed task (for seconds) is waited for as well.
+    process ids, and a killed holder loses them. The graph has no cycle, so two
+    holders never wait for each other. A command that outlives its killed task (for seconds) is
+    waited for as well.
 
     Args:
         root: DVC's root folder.

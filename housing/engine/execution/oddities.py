@@ -1,4 +1,4 @@
-"""What lies among a stage's deps and cannot be hashed: DVC hangs on it, or says "[Errno 2]"."""
+"""Refuses deps that DVC cannot hash: it hangs on a pipe, and says "[Errno 2]" of a broken link."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def _is_whole(kept: Path, lockfile: Path) -> bool:
 def _entries(file: Path) -> set[str] | None:
     """The stages in a ``dvc.lock``, or the outs in a ``.dvc`` file; None where it is not whole.
 
-    An entry that is cut off at the end of a line only looks out of date.
+    An entry cut off at the end of a line is valid YAML: its stage counts as changed and runs.
     """
     try:
         text = file.read_bytes()

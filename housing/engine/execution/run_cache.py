@@ -74,7 +74,7 @@ def _last_run(stage: Stage, expected: Mapping[str, str]) -> dict[str, Any] | Non
 
 
 def as_read(stage: Stage, expected: Mapping[str, str] = MappingProxyType({})) -> Any:  # noqa: ANN401 - DVC publishes no types
-    """A copy of a stage that knows the deps of now; the stage knows those of its last run.
+    """A copy of a stage with the present hashes of its deps; the stage keeps those of its last run.
 
     Args:
         stage: The stage.

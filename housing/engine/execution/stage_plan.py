@@ -49,7 +49,7 @@ class StagePlan:
         return self.action in ("run", "may run")
 
     def after(self, upstream: Collection[StagePlan]) -> StagePlan:
-        """The same, with its moments after those of the stages that it waits for."""
+        """The same plan, with times that start when the stages that it waits for have ended."""
         own = self.seconds or 0.0
         last = max(upstream, key=lambda plan: plan.at_most, default=None)
         begin = max((plan.at_least for plan in upstream), default=0.0)

@@ -144,7 +144,7 @@ class StageRun:
                 told = dvc_errors.told_apart(error, self._command)
                 if type(told) is EngineError:  # DVC's own saving broke off
                     self._command.sweep(runs, outs)
-                # One that came through DVC is its cause already: no circle.
+                # An error that came through DVC has it as its cause already.
                 raise told from (None if told.__traceback__ else error)
             except BaseException:
                 # A timeout raised into DVC's waiting leaves the command running.
@@ -209,7 +209,7 @@ class StageRun:
                 return
 
     def _wait_for_turn(self, repo: Repo) -> None:
-        """Tries until nobody's entry in DVC's rwlock is in the way, a person's ``dvc repro``."""
+        """Tries again while another process, as a person's ``dvc repro``, is in DVC's rwlock."""
         said = False
         while True:
             try:
@@ -244,7 +244,7 @@ class StageRun:
                 raise dvc_errors.stopped(self._command) from error
 
     def _step(self, stage: Stage, **options: Any) -> Stage | None:  # noqa: ANN401 - DVC's own options, passed on
-        """What DVC does to a stage under its lock, with the reasons told first."""
+        """Runs or skips the stage, in place of DVC's own step, and logs the reasons first."""
         self._give_up()
         if stage.addressing in self._data_sources:
             if self._pulling and self._pulling.is_left_alone(stage):

@@ -1,4 +1,4 @@
-"""Stands in the place of the shell that DVC starts, and answers for everything below it.
+"""Runs a stage's command in place of DVC's shell, and ends every process that it started.
 
 Usage: ``supervise.py OWNER RUN_FOLDER LOCK SHELL ARGUMENTS...``
 
@@ -84,7 +84,7 @@ def _become_shell(inner: int, shell: str, arguments: list[str]) -> int:
 
 
 def _stand_under(parent: int) -> None:
-    """Adopts orphans, and asks for a signal when the parent dies; leaves if it is dead already."""
+    """Adopts orphans, and gets TERM when its own parent dies; exits if that is dead already."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
     for number in _WATCHED:
         signal.signal(number, signal.SIG_DFL)
@@ -129,7 +129,7 @@ def _watch(child: int, parent: int, first: Callable[[], list[int]]) -> int:
 
 
 def _end(first: Iterable[int]) -> None:
-    """TERM to some, then KILL to all that is left, until nothing is."""
+    """Ends all processes below this one: TERM to ``first``, KILL to what is left after `GRACE`."""
     _send(first, signal.SIGTERM)
     deadline = time.monotonic() + GRACE
     while left := _descendants():
@@ -182,7 +182,7 @@ def _descendants() -> list[int]:
 
 
 def _leave(status: int) -> int:
-    """The exit code of a wait status; a signal is passed on by dying of it."""
+    """The exit code of a wait status; this process dies of the signal that the child died of."""
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,7 +1,7 @@
-"""DVC's temporary files, named after the run that makes them, so that it is known whose they are.
+"""Names DVC's temporary files after the run that makes them, to remove those of a killed run.
 
-A killed DVC, or one whose disk is full, leaves them in its cache and beside outs, and nobody else's
-can be told from them: another DVC may be writing there at this moment.
+A killed DVC, or one whose disk is full, leaves them in its cache and beside outs. By DVC's own
+names they cannot be told from those of another DVC that is writing at this moment.
 """
 
 from __future__ import annotations

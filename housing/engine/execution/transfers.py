@@ -248,7 +248,7 @@ class Transfers:
 
 
 def as_cached(out: Any) -> Any:  # noqa: ANN401 - as above
-    """The same out with ``cache: true``: the content of every out travels in one way.
+    """A copy of an out with ``cache: true``, so that DVC transfers outs of ``cache: false``, too.
 
     Args:
         out: DVC's out.

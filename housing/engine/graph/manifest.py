@@ -135,7 +135,7 @@ def shapes(name: str) -> bool:
 
 
 def settled() -> int:
-    """The moment, in nanoseconds, before which a file's change time is beyond doubt.
+    """A moment, in ns: a file that changed later may change once more with the same time stamp.
 
     File systems stamp changes by a clock that ticks every 1 to 10 ms.
     """
