@@ -1,7 +1,7 @@
 """A graph of 4,100 stages and 40,000 edges: what it costs DVC, a parse, Airflow's store and its UI.
 
 41 layers of 100 stages, each of which reads 10 outs of the layer before: a foreach in each of 41
-folders, so that the UI shows 41 closed groups. The edges are compared with those of ``dvc dag``. The
+folders, so that the UI shows 41 closed groups. The edges are compared with ``dvc dag``. The
 UI's part is what its pages ask of the API server (SQLite, ``local.env``); ``--browser`` also opens
 both pages in a headless Chromium.
 
