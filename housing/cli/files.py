@@ -62,11 +62,16 @@ def predict_file(file: Path, alias: str, *, as_json: bool) -> None:
         DataError: The file does not fit, or cannot be read to its end.
         TrackingError: MLflow does not answer, or the alias points to nothing.
     """
+    from housing.domain.data.misfit import require_kind, unreadable
     from housing.mlops import batch_scoring
     from housing.mlops.registry.download import holder
 
     settings = load_settings()
     params = load_params(settings.root / "params.yaml")
+    try:  # what is wrong with the file itself comes before what MLflow lacks
+        require_kind(file, params.data.csv, str(file))
+    except OSError as error:
+        raise unreadable(str(file), error) from error
     alias = alias or params.registry.champion
     console = _console(as_json)
     bar = Progress(
