@@ -1,26 +1,17 @@
-"""A headless Chromium, for the tests of pages and for the pictures in the documentation.
-
-``uv run python -m tests.browser`` makes the dashboard's pictures anew from the page that
-``housing dashboard`` wrote.
-"""
+"""A headless Chromium, for the tests of pages and for the pictures in the documentation."""
 
 from __future__ import annotations
 
-import base64
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
-
-from housing.dashboard import page_file
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -34,9 +25,6 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-ROOT = Path(__file__).parents[1]
-COLORS = 255
-PICTURES = {"desktop": (1200, "light"), "dark": (1200, "dark"), "phone": (390, "light")}
 
 
 @contextmanager
@@ -71,22 +59,3 @@ def resize(browser: webdriver.Chrome, width: int, height: int) -> None:
     """Gives the browser a screen; a narrow one is a phone's."""
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-
-
-def main() -> None:
-    """Makes the pictures of the whole page."""
-    folder = ROOT / "docs" / "images"
-    folder.mkdir(parents=True, exist_ok=True)
-    with chromium() as browser:
-        for name, (width, scheme) in PICTURES.items():
-            show(browser, page_file(ROOT), width=width, scheme=scheme)
-            height = browser.execute_script("return document.documentElement.scrollHeight")
-            resize(browser, width, height)
-            answer = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
-            picture = Image.open(BytesIO(base64.b64decode(answer["data"]))).convert("RGB")
-            # A palette makes the file a third as large, and nobody sees it.
-            picture.quantize(COLORS).save(folder / f"dashboard-{name}.png", optimize=True)
-
-
-if __name__ == "__main__":
-    main()
