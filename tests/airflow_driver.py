@@ -1,8 +1,9 @@
 """Runs a DAG through real Airflow task runs, step by step, in one process of its own.
 
 Usage: ``python airflow_driver.py DAG_FILE DAG_ID < steps.json > results.json``. A step is a shell
-command to run first and the answers to the trigger form; its result holds what Airflow kept of the
-run. Starting Airflow takes seconds, so the steps of a test share a process.
+command to run first and the answers to the trigger form, or null to clear the run before, as a
+person does in the UI; its result holds what Airflow kept of the run. Starting Airflow takes
+seconds, so the steps of a test share a process.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
+    from airflow.sdk import DAG
 
 
 def main(dag_file: str, dag_id: str) -> None:
@@ -25,7 +28,7 @@ def main(dag_file: str, dag_id: str) -> None:
         from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
 
     initdb()
-    results = []
+    results: list[dict[str, Any]] = []
     for step in json.load(sys.stdin):
         subprocess.run(step["shell"], shell=True, check=True)
         bag = DagBag(dag_file, safe_mode=False)
@@ -33,9 +36,27 @@ def main(dag_file: str, dag_id: str) -> None:
             results.append({"import_errors": list(bag.import_errors.values())})
             continue
         dag = bag.dags[dag_id]
-        run = dag.test(run_conf=step["conf"])
+        again = step["conf"] is None
+        run = _again(dag, results[-1]["run_id"]) if again else dag.test(run_conf=step["conf"])
         results.append(_result(run, [task.task_id for task in dag.tasks]))
     print(json.dumps(results), file=sys.__stdout__)
+
+
+def _again(dag: DAG, run_id: str) -> DagRun:
+    """Clears every task of a run, and runs it again: `dag.test` would make another run."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.state import DagRunState
+    from sqlalchemy import select
+
+    def cleared(*, dag: Any, session: Any, **_: object) -> DagRun:  # noqa: ANN401  # Airflow's own
+        dag.clear(run_id=run_id, session=session)
+        found: DagRun = session.scalars(select(DagRun).where(DagRun.run_id == run_id)).one()
+        found.dag, found.state = dag, DagRunState.RUNNING
+        return found
+
+    with mock.patch("airflow.models.dagrun.get_or_create_dagrun", cleared):
+        again: DagRun = dag.test()
+    return again
 
 
 def _result(run: DagRun, task_ids: list[str]) -> dict[str, Any]:

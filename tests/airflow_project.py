@@ -90,8 +90,11 @@ class Project:
             "HOUSING_RETRIES": "0",
         }
 
-    def start(self, *steps: tuple[str, dict[str, Any]]) -> subprocess.Popen[str]:
-        """Starts to run the DAG once for each step: a shell command first, then these params."""
+    def start(self, *steps: tuple[str, dict[str, Any] | None]) -> subprocess.Popen[str]:
+        """Starts to run the DAG once for each step: a shell command first, then these params.
+
+        Without params the run before is cleared, and runs again.
+        """
         content = json.dumps([{"shell": shell, "conf": conf} for shell, conf in steps])
         (self.root / "steps.json").write_text(content)
         with (self.root / "steps.json").open() as given, self.log.open("w") as log:
@@ -113,7 +116,7 @@ class Project:
         results: list[dict[str, Any]] = json.loads(log.splitlines()[-1])
         return results
 
-    def run(self, *steps: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    def run(self, *steps: tuple[str, dict[str, Any] | None]) -> list[dict[str, Any]]:
         """Runs the DAG once for each step, and waits."""
         return self.finish(self.start(*steps))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def runs(project: Project) -> dict[str, dict[str, Any]]:
-    steps: dict[str, tuple[str, dict[str, Any]]] = {
+    steps: dict[str, tuple[str, dict[str, Any] | None]] = {
         "cold": ("true", {}),
         "unchanged": ("touch seed", {}),
         "planned": (f"echo 2 > seed && {WRITTEN} > ../before", {"dvc_plan": True}),
@@ -51,6 +52,7 @@ def runs(project: Project) -> dict[str, dict[str, Any]]:
         "only": ("echo 2 > seed", {"dvc_stage": "head", "dvc_scope": "only"}),
         "downstream": ("true", {"dvc_stage": "copy@x", "dvc_scope": "downstream"}),
         "failed": ("echo comment > seed", {}),
+        "cleared": ("cp -r .housing/runs ../failed && echo 3 > seed", None),
         "broken": ("echo oops: [ >> dvc.yaml", {}),
     }
     return dict(zip(steps, project.run(*steps.values()), strict=True))
@@ -164,12 +166,24 @@ def test_a_failure_reaches_the_alert_and_fails_the_run(
         "alert": "success",
         "summary": "failed",
     }
-    summary = project.summary(failed)
+    file = project.root.parent / "failed" / f"{failed['run_id']}.json"
+    summary = json.loads(file.read_text())
     assert summary["state"] == "failed"
     assert summary["failures"]["copy.x"] == failed["xcoms"]["copy.x.error"]
     assert "copy@x" in summary["failures"]["copy.x"]
     log = project.log.read_text()
     assert "task copy.x failed: " in log
+
+
+def test_a_failed_run_that_is_cleared_and_succeeds_is_told_as_a_success(
+    project: Project, runs: dict[str, dict[str, Any]]
+) -> None:
+    cleared = runs["cleared"]
+    assert cleared["run_id"] == runs["failed"]["run_id"]
+    assert (cleared["state"], cleared["states"]["summary"]) == ("success", "success")
+    summary = project.summary(cleared)  # the dashboard shows what stands there
+    assert (summary["state"], summary["failures"], summary["words"]) == ("success", {}, {})
+    assert summary["counts"] == {"ran": 4}
 
 
 def test_the_summary_counts_what_the_cache_did(
