@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from housing.cli.environment import child_environment, no_proxy
+from housing.cli.keeper import Keeper
 from housing.cli.processes import Running, end, note_running, running
 from housing.cli.services import Site
 from housing.errors import ConfigError
@@ -162,6 +163,27 @@ def housing(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def is_alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_silent_api_server_is_the_only_one_that_counts_as_silent(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site.of(settings)
+    keeper = Keeper(site, 0)
+    names = [service.name for service in site.services()]
+    keeper._well = dict.fromkeys(names, 0.0)
+    silent = dict.fromkeys(names, False)
+    monkeypatch.setattr("housing.cli.keeper.healthy_services", lambda _: silent)
+    keeper._ask()
+    assert {name for name, at in keeper._well.items() if not at} == {"api-server", "mlflow"}
+    keeper._well = dict.fromkeys(names, 0.0)
+    silent |= {"api-server": True, "mlflow": True}
+    keeper._ask()
+    assert {name for name, at in keeper._well.items() if not at} == {
+        "dag-processor",
+        "triggerer",
+        "scheduler",
+    }, "Airflow's monitor says that these are not healthy"
 
 
 def test_what_dies_is_started_again_and_down_leaves_nothing(project: Path) -> None:

@@ -125,7 +125,12 @@ class Keeper:
         health = healthy_services(self._site)
         self._answers = health.get("api-server", False)
         now = time.monotonic()
-        self._well |= {name: now for name, well in health.items() if well and name in self._well}
+        for name in self._well:
+            # Airflow's monitor speaks by the API server: while that is silent, nobody knows how the
+            # others are, and the scheduler's tasks would die with it.
+            unknown = not self._answers and not self._services[name].port
+            if health.get(name, False) or unknown:
+                self._well[name] = now
         if self._answers and "scheduler" in self._children:
             self._look_for_stuck_tasks(now)
 
