@@ -17,11 +17,11 @@ from housing.domain.config import load_registered
 from housing.engine import folder_asset
 from housing.orchestration.alias_assets import alias_asset
 from housing.orchestration.dashboard_task import MovedDashboardOperator
+from housing.orchestration.house_workspace import dag_settings
 from housing.orchestration.notify_tasks import CHANNELS, NotifyScoringOperator
 from housing.orchestration.scoring_tasks import FindFilesOperator, ScoreFileOperator
-from housing.settings import load_settings
 
-settings = load_settings()
+settings = dag_settings(__file__, "data/scoring")
 names = load_registered(settings.root / "params.yaml").registry
 champion = alias_asset("housing", names.model, names.champion)
 files = folder_asset("housing", settings.root, Path("data/scoring"))

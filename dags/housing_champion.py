@@ -15,9 +15,9 @@ from housing.orchestration.alias_assets import alias_asset
 from housing.orchestration.approval import ApproveOperator, SetChampionOperator
 from housing.orchestration.champion_tasks import CompareOperator
 from housing.orchestration.dashboard_task import MovedDashboardOperator
-from housing.settings import load_settings
+from housing.orchestration.house_workspace import dag_settings
 
-settings = load_settings()
+settings = dag_settings(__file__)
 names = load_registered(settings.root / "params.yaml").registry
 
 with DAG(

@@ -1,7 +1,8 @@
 """The DAG `housing_ml_pipeline`: every stage of dvc.yaml as a task, then the gate.
 
 It starts once a day, and when a delivery comes. The stages and their edges are DVC's own. This file
-only wires them to what follows.
+only wires them to what follows. Where workers share no folder (docs/workers.md), a delivery is a
+commit, which the next run takes, and `dvc.lock` goes back to the branch.
 """
 
 from __future__ import annotations
@@ -12,28 +13,29 @@ from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable
 from airflow.sdk.api.datamodels._generated import DagRunType
 
 from housing.domain.config import load_params
-from housing.engine import DvcTaskGroup, folder_asset
+from housing.engine import DvcTaskGroup, WriteBackOperator, folder_asset
 from housing.orchestration.alias_assets import alias_asset
 from housing.orchestration.dashboard_task import DashboardOperator
 from housing.orchestration.finish_tasks import FailureAlertOperator, SummaryOperator
 from housing.orchestration.gate_tasks import PromoteOperator, ValidateModelOperator, gate_form
-from housing.orchestration.house_workspace import apply_overrides
+from housing.orchestration.house_workspace import apply_overrides, dag_settings
 from housing.orchestration.notify_tasks import CHANNELS, NotifyOperator
-from housing.settings import RUN_LINK, load_settings
+from housing.settings import RUN_LINK
 
-settings = load_settings()
+settings = dag_settings(__file__)
+isolated = settings.workspace_kind == "isolated"
 # A fault in params.yaml shows as this file's import error; the other DAGs go on.
 params = load_params(settings.root / "params.yaml")
 registry = params.registry
 moved = (registry.staging, registry.champion) if registry.auto_champion else (registry.staging,)
 
+# The first run comes with the first delivery: none is made up for the past midnight.
+daily = CronTriggerTimetable("@daily", timezone="UTC", run_immediately=timedelta(0))
+landing = folder_asset("housing", settings.root, params.data.landing)
+
 with DAG(
     dag_id="housing_ml_pipeline",
-    schedule=AssetOrTimeSchedule(
-        # The first run comes with the first delivery: none is made up for the past midnight.
-        timetable=CronTriggerTimetable("@daily", timezone="UTC", run_immediately=timedelta(0)),
-        assets=folder_asset("housing", settings.root, params.data.landing),
-    ),
+    schedule=daily if isolated else AssetOrTimeSchedule(timetable=daily, assets=landing),
     catchup=False,
     max_active_runs=1,
     # No backfill: a stage reads what lies in the project now, whatever date its run has.
@@ -52,7 +54,13 @@ with DAG(
         "stages",
         root=root,
         name="housing",
-        operator_args={"apply_overrides": apply_overrides, "extra_links": [RUN_LINK]},
+        workspace=settings.workspace_kind,
+        operator_args={
+            "apply_overrides": apply_overrides,
+            "extra_links": [RUN_LINK],
+            # The code of the workspace runs, and not the package that is installed on the worker.
+            "env": {"PYTHONPATH": "."} if isolated else {},
+        },
     )
     tasks = stages.stages
     validate = ValidateModelOperator(
@@ -104,6 +112,14 @@ with DAG(
         promote=promote.task_id,
         doc_md="Sums the run up in `.housing/runs`; it fails where any task failed.",
     )
+    if isolated:
+        write_back = WriteBackOperator(
+            task_id="write_back",
+            root=root,
+            stages=names,
+            doc_md="Commits `dvc.lock` where all stages ended well, whatever the gate said.",
+        )
+        stages >> write_back >> alert
     stages >> validate >> promote
     stages.ended_before(alert)  # where one fails, the alert waits for those that still run
     [validate, promote] >> alert

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import Field, Json, ValidationError
@@ -29,6 +30,8 @@ class Settings(BaseSettings):
             a copy of the repository.
         project: ``HOUSING_PROJECT``: the project's folder, where the root is a copy of it, in which
             a run with overrides works; such a run sets it. MLflow's store stays in the project.
+        workspace_kind: ``HOUSING_WORKSPACE_KIND``: ``shared``, all workers of Airflow use one
+            folder, or ``isolated``, each has a copy for each run, see docs/workers.md.
         tracking_uri: ``MLFLOW_TRACKING_URI``: an MLflow server, or an SQLite store. By default
             an SQLite store under the project. It may hold a login, so it is left out of the repr.
         artifacts: ``HOUSING_ARTIFACTS``: where a new MLflow experiment keeps its artifacts. By
@@ -36,7 +39,7 @@ class Settings(BaseSettings):
         mlflow_url: ``HOUSING_MLFLOW_URL``: where a browser finds MLflow, where that is not the
             tracking URI: links lead there.
         git_revision: ``HOUSING_GIT_REVISION``: the revision of the code, where the root is no
-            checkout, as in the stack's image.
+            checkout, as in the stack's image. Else the checkout says it.
         stack: ``HOUSING_STACK``: the servers are the compose stack's: hints name its commands.
         experiment: ``HOUSING_EXPERIMENT``: name of the MLflow experiment.
         mlflow_timeout: ``HOUSING_MLFLOW_TIMEOUT``: seconds to wait for one answer of MLflow.
@@ -57,6 +60,7 @@ class Settings(BaseSettings):
 
     root: Path = Field(default_factory=Path.cwd)
     project: Path | None = None
+    workspace_kind: Literal["shared", "isolated"] = "shared"
     # MLflow reads this variable too, and its name is MLflow's.
     tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI", repr=False)
     artifacts: str = ""

@@ -65,6 +65,25 @@ def read_registry(client: MlflowClient, model: str) -> Registry:
     )
 
 
+def newest_runs(client: MlflowClient, settings: Settings, limit: int) -> list[Run]:
+    """The runs of the newest results, newest first.
+
+    Args:
+        client: An open MLflow.
+        settings: Names the experiment.
+        limit: How many.
+    """
+    experiment = experiment_id(client, settings.experiment, settings.artifact_location)
+    return list(
+        client.search_runs(
+            [experiment],
+            f"tags.`{COMPLETE}` = 'true'",
+            order_by=["attributes.start_time DESC"],
+            max_results=limit,
+        )
+    )
+
+
 def read_results(
     client: MlflowClient, settings: Settings, params: Params, registry: Registry
 ) -> tuple[Result, ...]:
@@ -76,15 +95,7 @@ def read_results(
         params: Names the model, and says how close a result may be kept back.
         registry: The registered model.
     """
-    experiment = experiment_id(client, settings.experiment, settings.artifact_location)
-    runs = list(
-        client.search_runs(
-            [experiment],
-            f"tags.`{COMPLETE}` = 'true'",
-            order_by=["attributes.start_time DESC"],
-            max_results=HISTORY,
-        )
-    )
+    runs = newest_runs(client, settings, HISTORY)
     missing = set(registry.holders.values()) - {run.info.run_id for run in runs}
     # `mlflow gc` removes runs that a version still names: nothing can be shown of those.
     runs += [run for run_id in missing if (run := find_run(client, run_id)) is not None]

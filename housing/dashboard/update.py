@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from housing.dashboard import page_file
 from housing.dashboard.data import collect
+from housing.dashboard.files import RunFiles
 from housing.dashboard.history import record_runs
 from housing.dashboard.page import render
+from housing.dashboard.results import newest_runs
 from housing.domain.config import Params
 from housing.engine.files import write_whole
 from housing.mlops.tracking.connection import connected
@@ -18,6 +21,32 @@ CACHE = Path(".housing/cache")
 
 ARTIFACTS = "dashboard"
 """Folder of the page among the artifacts of the newest result's run."""
+
+
+LOOKED_AT = 5
+"""Results, newest first, among which the newest page is looked for."""
+
+
+def kept(settings: Settings) -> str | None:
+    """The page that MLflow holds, where no folder of this machine has it.
+
+    Args:
+        settings: Where MLflow is.
+
+    Returns:
+        The page that was made last, or None where there is none.
+
+    Raises:
+        TrackingError: MLflow does not answer, or its experiment was deleted.
+    """
+    with connected(settings) as client, tempfile.TemporaryDirectory(prefix="housing-") as folder:
+        files, name = RunFiles(Path(folder)), page_file(settings.root).name
+        # A run that goes on has put its result there, and no page yet.
+        found = (
+            files.text(run.info.run_id, f"{ARTIFACTS}/{name}")
+            for run in newest_runs(client, settings, LOOKED_AT)
+        )
+        return next(filter(None, found), None)
 
 
 def update(settings: Settings, params: Params) -> Path:

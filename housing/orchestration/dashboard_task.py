@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +46,13 @@ class DashboardOperator(SummarizingOperator):
             TrackingError: MLflow does not answer.
         """
         skip_after_plan(context["params"])
-        summary = self.summarize(context)
-        page = page_file(Path(self.root))
-        with explained(context):
+        with explained(context), _folder(self.root) as folder:
+            summary = self.summarize(context, folder)
+            page = page_file(folder)
             if add_quiet_run(page, summary.to_dict()):
                 self.log.info("the run found nothing to do: only its line is new")
                 return str(page)
-            return _update(self.root)
+            return _update(self.root, folder)
 
 
 class MovedDashboardOperator(BaseOperator):
@@ -67,12 +70,24 @@ class MovedDashboardOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Makes the page; see `DashboardOperator`."""
-        with explained(context):
-            return _update(self.root)
+        with explained(context), _folder(self.root) as folder:
+            return _update(self.root, folder)
 
 
-def _update(root: str) -> str:
+@contextmanager
+def _folder(root: str) -> Iterator[Path]:
+    """The folder of summaries and page: the project's, or one that is gone afterwards.
+
+    Where workspaces are isolated, nobody would find them on this worker: both are in MLflow.
+    """
+    if load_settings().workspace_kind == "shared":
+        yield Path(root)
+        return
+    with tempfile.TemporaryDirectory(prefix="housing-") as folder:
+        yield Path(folder)
+
+
+def _update(root: str, folder: Path) -> str:
     from housing.dashboard.update import update  # mlflow is too heavy for a DAG file
 
-    settings = load_settings(Path(root))
-    return str(update(settings, load_params(settings.root / "params.yaml")))
+    return str(update(load_settings(folder), load_params(Path(root) / "params.yaml")))

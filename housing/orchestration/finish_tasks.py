@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,17 +12,17 @@ from airflow.sdk import BaseOperator, Context, TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.exceptions import AirflowFailException
 
-from housing.engine.airflow.error_handling import ERROR_KEY
+from housing.engine.airflow import results
+from housing.engine.airflow.error_handling import ERROR_KEY, explained
 from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.plan_task import skip_after_plan
 from housing.engine.airflow.run_options import RunOptions
 from housing.engine.airflow.sweep import sweep
-from housing.engine.airflow.workspace import places_of
 from housing.engine.files import write_whole
 from housing.orchestration import alerts, xcom_keys
 from housing.orchestration.addresses import run_page
 from housing.orchestration.house_workspace import workspace_of
-from housing.settings import RUNS
+from housing.settings import RUNS, load_settings
 
 if TYPE_CHECKING:
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
@@ -95,9 +95,8 @@ class SummarizingOperator(BaseOperator):
         self.validate = validate
         self.promote = promote
 
-    def summarize(self, context: Context) -> Summary:
-        """Sums the run up and writes it below the project's folder."""
-        from housing.domain.data.account import read_account
+    def summarize(self, context: Context, folder: Path | None) -> Summary:
+        """Sums the run up, and writes it below a folder, where one is given."""
         from housing.orchestration.run_summary import (  # 4 ms of each parse of a DAG file
             StageLine,
             Summary,
@@ -107,7 +106,6 @@ class SummarizingOperator(BaseOperator):
         ti, states = context["ti"], _states(context["ti"])
         failures = _failures(ti, states, self.validate)
         overrides = RunOptions.of(context["params"]).overrides
-        workspace = workspace_of(self.root, (ti.dag_id, ti.run_id), overrides)
         summary = Summary(
             dag_id=ti.dag_id,
             run_id=ti.run_id,
@@ -121,19 +119,33 @@ class SummarizingOperator(BaseOperator):
             promotion=_pull(ti, self.promote, BaseXCom.XCOM_RETURN_KEY),
             overrides=overrides,
             # After a failure the report in the workspace may be that of an older run.
-            data=() if failures else read_account(workspace.root),
+            data=() if failures else self._account(context, overrides),
             link=run_page(ti),
             words={task: own_words(ti.dag_id, ti.run_id, task) for task in failures},
         )
-        path = Path(self.root) / RUNS / f"{summary.run_id}.json"
-        write_whole(path, json.dumps(summary.to_dict(), indent=2) + "\n")
+        if folder:
+            path = folder / RUNS / f"{summary.run_id}.json"
+            write_whole(path, json.dumps(summary.to_dict(), indent=2) + "\n")
         return summary
+
+    def _account(self, context: Context, overrides: Sequence[str]) -> tuple[str, ...]:
+        """What became of the deliveries."""
+        from housing.domain.data.account import REPORT, read_account
+
+        workspace = workspace_of(self.root, context["ti"], overrides)
+        if not workspace.isolated:
+            return read_account(workspace.root)
+        with explained(context), workspace.entered() as root:
+            results.lay_out(context, workspace, [str(REPORT)])
+            return read_account(root)
 
 
 class SummaryOperator(SummarizingOperator):
     """Writes what the run did, removes its workspace, and fails the run where a task failed.
 
     The last task of the DAG, and the only one without a task after it: its state is the run's.
+    Where workspaces are isolated, the project's folder is not its to write in: the summary is in
+    its XCom, and in MLflow, where the dashboard's task put it.
     """
 
     ui_color = "#e4e4f4"
@@ -155,12 +167,13 @@ class SummaryOperator(SummarizingOperator):
         if RunOptions.of(context["params"]).plan:
             _require_planned(context["ti"], self.validate)
         skip_after_plan(context["params"])
-        summary = self.summarize(context)
+        shared = load_settings().workspace_kind == "shared"
+        summary = self.summarize(context, Path(self.root) if shared else None)
         for line in summary.lines():
             self.log.info("%s", line)
-        run = (summary.dag_id, summary.run_id)
-        workspace_of(self.root, run, summary.overrides).remove()
-        for place in sweep(places_of(Path(self.root)), context["ti"]):
+        workspace = workspace_of(self.root, context["ti"], summary.overrides)
+        workspace.remove()
+        for place in sweep(workspace.places, context["ti"]):
             self.log.info("removed the workspace %s of a run that is over", place)
         if summary.failures:
             raise AirflowFailException(f"failed: {', '.join(summary.failures)}")

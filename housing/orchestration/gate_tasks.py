@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from housing.domain.config import Params, load_params
 from housing.domain.overrides import FIXED, never_promoted
 from housing.engine import graph
+from housing.engine.airflow import results
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.links import Linked, TaskLink
@@ -87,7 +90,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         options = RunOptions.of(context["params"])
         skip_after_plan(context["params"])
         with explained(context):
-            verdict = self._judge(options, (context["ti"].dag_id, context["ti"].run_id))
+            verdict = self._judge(options, context)
         context["ti"].xcom_push(key=xcom_keys.VERDICT, value=verdict.to_dict())
         for line in gate.render(verdict).splitlines():
             self.log.info("%s", line)
@@ -117,15 +120,14 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
             self.log.info("people know of this rejection since %s: no alert", teller)
             ti.xcom_push(key=xcom_keys.TOLD_BY, value=teller)
 
-    def _judge(self, options: RunOptions, run: tuple[str, str]) -> Verdict:
+    def _judge(self, options: RunOptions, context: Context) -> Verdict:
         from housing.mlops import registry  # it may need mlflow, which is too heavy for a DAG file
 
         upstream = graph.load(Path(self.root)).upstream
         if not options.reaches_gate(upstream):
             raise skipped(f"no result: {options.scope} {options.stage}")
-        with workspace_of(self.root, run, options.overrides).entered():
-            settings = _inside(self.root, options)
-            verdict = registry.validate(settings, _judging(Path(self.root), settings))
+        with _result(self.root, context, options) as (settings, bring):
+            verdict = registry.validate(settings, _judging(Path(self.root), settings), bring)
             self.show({RUN_LINK: settings.run_address(verdict.run_id)})
         return verdict
 
@@ -166,12 +168,10 @@ class PromoteOperator(Linked, BaseOperator):
         from housing.mlops import registry  # polars and mlflow are too heavy for a DAG file
 
         ti, options = context["ti"], RunOptions.of(context["params"])
-        run = (ti.dag_id, ti.run_id)
         with (
             explained(context),
-            workspace_of(self.root, run, options.overrides).entered(),
+            _result(self.root, context, options) as (settings, _),
         ):
-            settings = _inside(self.root, options)
             content = ti.xcom_pull(task_ids=self.validate, key=xcom_keys.VERDICT, map_indexes=-1)
             verdict = gate.Verdict.from_dict(content)
             self.show({RUN_LINK: settings.run_address(verdict.run_id)})
@@ -182,9 +182,29 @@ class PromoteOperator(Linked, BaseOperator):
         return promotion.model_dump(mode="json")
 
 
-def _inside(root: str, options: RunOptions) -> Settings:
-    """The settings of the workspace that is entered: the environment tells those of a copy."""
-    return load_settings() if options.overrides else load_settings(Path(root))
+@contextmanager
+def _result(
+    root: str, context: Context, options: RunOptions
+) -> Iterator[tuple[Settings, Callable[[], object]]]:
+    """Enters the workspace of a run, with the report that says which result stands there.
+
+    Args:
+        root: The project's folder.
+        context: The task's context.
+        options: Of the run.
+
+    Yields:
+        The settings of the workspace, and what brings the rest of the result there: a result that
+        MLflow knows needs none of it, and other workers may have made it.
+    """
+    from housing.mlops.tracking.result import REPORT
+
+    workspace = workspace_of(root, context["ti"], options.overrides)
+    with workspace.entered():
+        results.lay_out(context, workspace, [REPORT])
+        # The environment tells the settings of a copy.
+        settings = load_settings() if workspace.is_copy else load_settings(Path(root))
+        yield settings, partial(results.lay_out, context, workspace)
 
 
 def _judging(project: Path, settings: Settings) -> Params:

@@ -77,13 +77,20 @@ def _application() -> FastAPI:
     from housing.settings import load_settings
 
     application = FastAPI(openapi_url=None)
-    path = page_file(load_settings().root)
+    settings = load_settings()
+    path = page_file(settings.root)
     empty = EMPTY.format(command=typeable("housing dashboard"))
+    fresh = {"Cache-Control": "no-cache"}
 
     @application.get("/", dependencies=[Depends(requires_access_view(AccessView.WEBSITE))])
     def page() -> Response:
+        if settings.workspace_kind == "isolated":  # no worker writes to this machine
+            from housing.dashboard.update import kept  # mlflow takes two seconds
+
+            text = kept(settings)
+            return HTMLResponse(text or empty, 200 if text else 404, headers=fresh)
         if not path.exists():
             return HTMLResponse(empty, status_code=404)
-        return FileResponse(path, media_type="text/html", headers={"Cache-Control": "no-cache"})
+        return FileResponse(path, media_type="text/html", headers=fresh)
 
     return application

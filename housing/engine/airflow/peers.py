@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,31 @@ def entries(ti: Any, root: Path, stage: str) -> dict[tuple[str, str], str]:  # n
         YAML of the entries, by their place in the repository. A stage that the run leaves out has
         none: what the repository's own ``dvc.lock`` says of it counts.
     """
+    upstream = graph.load(root)[stage].upstream
+    tasks = {beside(ti.task_id, stage, name): name for name in upstream}
+    return all_entries(ti, root, tasks)
+
+
+def all_entries(ti: Any, root: Path, stages: Mapping[str, str]) -> dict[tuple[str, str], str]:  # noqa: ANN401  # Airflow's
+    """The entries of ``dvc.lock`` that the tasks of the run made, on whatever worker.
+
+    Args:
+        ti: The task instance, whose run's XComs are read.
+        root: DVC's root folder.
+        stages: The stages by the ids of their tasks.
+
+    Returns:
+        YAML of the entries, by their place in the repository; none of a stage that the run leaves
+        out.
+    """
     from housing.engine.execution.lock_entries import place_of
 
     nodes = graph.load(root)
     found = {}
-    for name in nodes[stage].upstream:
-        record = ti.xcom_pull(task_ids=beside(ti.task_id, stage, name)) or {}
+    for task_id, stage in stages.items():
+        record = ti.xcom_pull(task_ids=task_id) or {}
         if record.get("entry"):
-            found[place_of(nodes[name])] = record["entry"]
+            found[place_of(nodes[stage])] = record["entry"]
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator, Context, TriggerRule
 
-from housing.engine import graph
+from housing.engine.airflow import peers
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.run_options import RunOptions
@@ -21,8 +21,8 @@ class WriteBackOperator(BaseOperator):
     """Commits what the stages of a run with isolated workspaces left for ``dvc.lock``.
 
     The commit goes on top of the branch that the DAG bundle follows, without force; the next run
-    starts from it. It also removes the run's workspace on its own host. A run with overrides writes
-    nothing back.
+    starts from it. Where no task comes after it, it also removes the run's workspace on its own
+    host. A run with overrides writes nothing back.
 
     Args:
         root: DVC's root folder in the DAG bundle.
@@ -64,25 +64,21 @@ class WriteBackOperator(BaseOperator):
         place = Workspace.of(
             Path(self.root), (ti.dag_id, ti.run_id), options.overrides, isolated=True
         )
-        if options.overrides:
+        done = {}
+        if not options.overrides:
+            with explained(context):
+                done = self._write(ti)
+        if not self.downstream_task_ids:
             place.remove()
+        if options.overrides:
             raise skipped("a run with overrides writes nothing back")
-        with explained(context):
-            done = self._write(ti)
-        place.remove()
         return done
 
     def _write(self, ti: Any) -> dict[str, Any]:  # noqa: ANN401  # Airflow's
         from housing.engine.execution import git_branch  # DVC is too heavy for a DAG file
-        from housing.engine.execution.lock_entries import place_of
 
-        nodes, bundle = graph.load(Path(self.root)), getattr(ti, "bundle_instance", None)
-        records = {stage: ti.xcom_pull(task_ids=task_id) for task_id, stage in self.stages.items()}
-        entries = {
-            place_of(nodes[stage]): record["entry"]
-            for stage, record in records.items()
-            if record and record.get("entry")
-        }
+        bundle = getattr(ti, "bundle_instance", None)
+        entries = peers.all_entries(ti, Path(self.root), self.stages)
         follows = str(getattr(bundle, "tracking_ref", ""))
         url, name = self.repo_url or getattr(bundle, "repo_url", ""), self.branch or follows
         if not url or not name:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import Any
 
-from housing.engine.execution import locks, reasons
+from housing.engine.execution import lock_entries, locks, reasons
 from housing.engine.execution.pulling import check_out
 from housing.engine.execution.transfers import Transfers, as_cached
 
@@ -24,11 +26,19 @@ def use_cache_of(project: Path, root: Path) -> None:
     (root / ".dvc" / "config.local").write_text(lines, encoding="utf-8")
 
 
-def lay_out(root: Path) -> list[str]:
-    """Lays out every out that ``dvc.lock`` and the ``.dvc`` files know.
+def lay_out(
+    root: Path,
+    paths: Collection[str] | None = None,
+    entries: Mapping[tuple[str, str], str] = MappingProxyType({}),
+) -> list[str]:
+    """Lays out what ``dvc.lock`` and the ``.dvc`` files know.
 
     Args:
         root: DVC's root folder.
+        paths: Files and folders relative to it; the outs that they lie in, or that lie in them,
+            are laid out. None for every out.
+        entries: YAML of entries that are merged into ``dvc.lock`` first, by their place, see
+            `lock_entries.place_of`.
 
     Returns:
         The outs that neither the cache nor the remote has.
@@ -38,7 +48,9 @@ def lay_out(root: Path) -> list[str]:
         EngineError: The remote's copy of an out is damaged.
     """
     with locks.open_repo(root, _never) as repo, locks.locked(repo):
-        outs: list[Any] = [out for out in repo.index.outs if out.hash_info]
+        lock_entries.merge(root, entries)
+        known: list[Any] = [out for out in repo.index.outs if out.hash_info]
+        outs = [out for out in known if paths is None or _touches(reasons.path_of(out), paths)]
         lacking = [out for out in outs if not out.exists or out.changed_checksum()]
         if repo.config["core"].get("remote"):
             with locks.let_go(repo):
@@ -47,6 +59,12 @@ def lay_out(root: Path) -> list[str]:
         for out in here:
             check_out(repo, out)
         return sorted(reasons.path_of(out) for out in lacking if out not in here)
+
+
+def _touches(out: str, paths: Iterable[str]) -> bool:
+    """Whether one of two paths lies in the other, or both are one."""
+    places = (out, *map(str, PurePath(out).parents))
+    return any(path in places or out in map(str, PurePath(path).parents) for path in paths)
 
 
 def differing(root: Path) -> list[str]:

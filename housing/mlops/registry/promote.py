@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,7 +57,9 @@ TRIES = 5
 """How often a promotion starts again because somebody else moved the alias meanwhile."""
 
 
-def validate(settings: Settings, params: Params) -> Verdict:
+def validate(
+    settings: Settings, params: Params, bring: Callable[[], object] = lambda: None
+) -> Verdict:
     """Judges the result that stands in the workspace, and keeps the verdict in MLflow.
 
     Nothing is judged where the alias already holds this very result. A result that MLflow does
@@ -66,6 +68,7 @@ def validate(settings: Settings, params: Params) -> Verdict:
     Args:
         settings: Where MLflow and the workspace are.
         params: The limits and the names in the registry.
+        bring: Lays the result's files into a workspace that has but its report, see `find_or_log`.
 
     Raises:
         EvidenceError: The workspace does not hold what ``dvc.lock`` says.
@@ -77,7 +80,7 @@ def validate(settings: Settings, params: Params) -> Verdict:
     if unchanged is not None:
         return unchanged
     with connected(settings) as client:
-        run = find_or_log(client, settings, params, result)
+        run = find_or_log(client, settings, params, result, bring)
         with tempfile.TemporaryDirectory(prefix="housing-") as folder:
             verdict = judge(client, params, result, run, Path(folder))
         client.log_dict(verdict.run_id, verdict.to_dict(), VERDICT_FILE)

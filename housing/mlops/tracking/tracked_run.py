@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import getpass
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,17 +74,32 @@ def track(settings: Settings, params: Params) -> str:
         return str(find_or_log(client, settings, params, result).info.run_id)
 
 
-def find_or_log(client: MlflowClient, settings: Settings, params: Params, result: Result) -> Run:
+def find_or_log(
+    client: MlflowClient,
+    settings: Settings,
+    params: Params,
+    result: Result,
+    bring: Callable[[], object] = lambda: None,
+) -> Run:
     """Finds the complete run of a result, finishes a half-logged one, or logs a new one.
 
     Everything is logged under fixed names and times, so logging twice leaves the same run, and
     two processes that log the same result at once help each other.
+
+    Args:
+        client: An open MLflow.
+        settings: Where MLflow is.
+        params: All of ``params.yaml``.
+        result: The result in the workspace.
+        bring: Lays its files into the workspace, where something is to be logged and other workers
+            than this one made them.
     """
     experiment = experiment_id(client, settings.experiment, settings.artifact_location)
     known = runs_of(client, experiment, result.fingerprint)
     complete = [run for run in known if COMPLETE in run.data.tags]
     if complete:
         return _adopted(client, settings, complete[0])
+    bring()
     faults = differing(result)
     if faults:
         raise EvidenceError(f"the workspace has another result: {'; '.join(faults)}", "dvc repro")
@@ -144,7 +160,7 @@ def runs_of(client: MlflowClient, experiment: str, fingerprint: str) -> list[Run
 
 
 def _create(client: MlflowClient, settings: Settings, experiment: str, result: Result) -> Run:
-    revision = git_revision(result.root) or settings.git_revision
+    revision = settings.git_revision or git_revision(result.root)
     seen = _first_seen(client, experiment, result)
     tags = {
         **describe(result, seen),
