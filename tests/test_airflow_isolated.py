@@ -22,7 +22,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from housing.engine import DvcDag
 from housing.engine.airflow.compat import AirflowSkipException
 from housing.engine.airflow.isolation import VARIABLE
-from housing.engine.errors import GraphError, StageFailedError
+from housing.engine.errors import GraphError
 from tests.repository import make_repository
 
 FILES = {
@@ -278,15 +278,6 @@ def test_workspaces_of_runs_that_are_over_are_swept(
     assert len(list((worker.host / "runs").iterdir())) == 2
 
 
-def test_a_file_that_git_does_not_know_is_named(
-    made: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worker = Worker(made, "bare", made / "origin")
-    (worker.bundle / "in.txt").unlink()
-    with pytest.raises(StageFailedError, match=r"needs what is not there: in\.txt"):
-        worker.do(Run("bare"), "a", monkeypatch)
-
-
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
@@ -298,6 +289,12 @@ def test_a_file_that_git_does_not_know_is_named(
             "raw.dvc",
             "deps: [{path: in.txt}]\nouts: [{path: raw}]",
             "dvc freeze raw.dvc",
+        ),
+        ("dvc.yaml", "stages: {s: {cmd: x, deps: [no.txt]}}", r"the dep no\.txt is in no commit"),
+        (
+            "dvc.yaml",
+            "stages: {a: {cmd: x, outs: [o: {push: false}]}, b: {cmd: x, deps: [o/1]}}",
+            "whose out o is never pushed",
         ),
     ],
 )

@@ -1,9 +1,9 @@
 """Two Celery workers that share nothing but Redis, an S3 server and a git repository.
 
-Usage: ``make workers-test``; it needs Linux, root (for ``unshare``) and ``redis-server``, and takes
-some ten minutes. Each worker lives in its own mount and process-id namespace, where the path of its
-folders is bound to its own; so the same path holds something else for each. The short form, in the
-suite, is ``test_airflow_isolated.py``.
+Usage: ``make workers-test [PARTS="NAME ..."]``, by default all parts. It needs Linux, root (for
+``unshare``) and ``redis-server``, and takes some 15 minutes. Each worker lives in its own mount and
+process-id namespace, where the path of its folders is bound to its own; so the same path holds
+something else for each. The short form, in the suite, is ``test_airflow_isolated.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import sys
 import time
 from collections import Counter
 
-from tests.workers_site import STAGES, WIDTH, Site, site, wait
+from tests.workers_houses import DAG, Houses
+from tests.workers_parts import wait
+from tests.workers_site import STAGES, WIDTH, Site, site
 
 
 def check(claim: str, true: object) -> None:
@@ -31,12 +33,12 @@ def total(site: Site) -> Counter[str]:
 
 def cold_then_unchanged(site: Site) -> None:
     """Every stage once, on both workers; then none, although both are empty."""
-    before = site.head()
+    before = site.pipe.head()
     seconds = site.finish(site.trigger())
     once = total(site) == Counter(STAGES)
     check(f"cold run ({seconds:.0f} s): each of {len(STAGES)} stages ran once", once)
     check(f"on both workers: {[len(v) for v in site.ran().values()]}", all(site.ran().values()))
-    check("its dvc.lock is a commit of the branch", site.head() != before)
+    check("its dvc.lock is a commit of the branch", site.pipe.head() != before)
     site.settle()
     site.forget()
     asked = site.requests()
@@ -45,8 +47,7 @@ def cold_then_unchanged(site: Site) -> None:
     check(f"second run ({seconds:.0f} s): nothing ran on the emptied workers", not total(site))
     fetched = sum(site.result(run, stage)["fetched"] for stage in ("prepare", "slow", "join"))
     check(f"no byte was fetched, {(site.requests() - asked).total()} requests to S3", fetched == 0)
-    third = site.base / "third"
-    site.git(site.base, "clone", "--quiet", "origin.git", "third")
+    third = site.pipe.clone("pulled")
     # `note.json` is `cache: false`, which DVC's own pull leaves out.
     subprocess.run(["dvc", "pull", "--quiet"], cwd=third, env=site.env, check=False)
     expected = "first\nlevel: 1\n" * WIDTH + "first\n1\n"
@@ -89,7 +90,7 @@ def overrides_at_once(site: Site) -> None:
     """Two runs with other parameters, at the same time."""
     site.settle()
     site.forget()
-    head = site.head()
+    head = site.pipe.head()
     runs = [site.trigger(dvc_overrides=[f"level={n}"]) for n in (7, 88)]
     for run in runs:
         site.finish(run)
@@ -98,17 +99,64 @@ def overrides_at_once(site: Site) -> None:
     check("two runs with overrides at once: two results", sizes == {WIDTH})
     counts = {total(site)[f"branch{n}"] for n in range(1, WIDTH + 1)}
     check("each branch ran once for each", counts == {2})
-    check("and wrote nothing back", site.head() == head)
+    check("and wrote nothing back", site.pipe.head() == head)
+
+
+def the_real_pipeline(site: Site, houses: Houses) -> None:
+    """House prices: each stage once, judged, promoted, written back; then nothing; reproduced."""
+    houses.wait()
+    site.forget()
+    before = houses.repository.head()
+    run = site.trigger(DAG)
+    seconds = site.finish(run, DAG)
+    records = houses.stages(run)
+    ran = {record["state"] for record in records.values()}
+    check(f"cold run ({seconds:.0f} s): each of {len(records)} stages ran", ran == {"ran"})
+    hosts = {record["host"] for record in records.values()}
+    check(f"on {' and '.join(sorted(hosts))}", len(hosts) == 2)
+    check("the gate passed it, and staging is version 1", houses.staging() == "1")
+    check("its dvc.lock is a commit of the branch", houses.repository.head() != before)
+    check("the API server shows the dashboard", "v1" in houses.page())
+    check("batch scoring says why it is refused", "housing predict FILE" in houses.refused())
+    houses.wait()
+    site.forget()
+    run = site.trigger(DAG)
+    seconds = site.finish(run, DAG)
+    records = houses.stages(run)
+    moved = sum(record["fetched"] + record["pushed"] for record in records.values())
+    check(f"second run ({seconds:.0f} s), on emptied workers: no byte for stages", moved == 0)
+    states = {record["state"] for record in records.values()}
+    check("nothing ran", states == {"unchanged"})
+    check("nothing was judged anew", houses.states(run)["promote_to_staging"] == "skipped")
+    code, told = houses.reproduce("1")
+    check("housing reproduce 1 brings all that made it into an empty folder", code == 0)
+    check("at a commit of the branch", told["git_revision"] == before)
+
+
+def _end(*_: object) -> None:
+    """Ends everything once: uv passes on the signal that the whole group got already."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(143)
 
 
 def main() -> None:
-    """Runs everything."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    """Runs everything, or the parts that are named."""
+    signal.signal(signal.SIGTERM, _end)
+    parts = {
+        part.__name__: part
+        for part in (cold_then_unchanged, worker_dies, remote_away, overrides_at_once)
+    }
+    wanted = sys.argv[1:] or [*parts, the_real_pipeline.__name__]
     with site() as made:
-        for part in (cold_then_unchanged, worker_dies, remote_away, overrides_at_once):
-            print(part.__name__.replace("_", " "), flush=True)
-            part(made)
-            made.settle()
+        houses = Houses(made)
+        made.start(houses.make)
+        for name in wanted:
+            print(name.replace("_", " "), flush=True)
+            if name in parts:
+                parts[name](made)
+                made.settle()
+            else:
+                the_real_pipeline(made, houses)
     print("all of it held")
 
 

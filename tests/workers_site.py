@@ -8,11 +8,8 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +17,9 @@ from typing import Any
 
 import httpx
 
+from tests.workers_parts import Gate, Repository, free_port, wait
+
+ROOT = Path(__file__).parents[1]
 WIDTH = 16
 DAG = """# airflow: it looks only into files with that word
 from datetime import UTC, datetime, timedelta
@@ -64,55 +64,6 @@ stages:
 """.replace("; done\n", "; done && echo 1 >note.json\n")
 STAGES = ["prepare", *(f"branch{n}" for n in range(1, WIDTH + 1)), "slow", "join"]
 ENDED = {"success", "failed"}
-LIMIT = 900  # seconds for one run, on a busy machine
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def wait(what: str, ready: Callable[[], Any], limit: float = LIMIT) -> Any:  # noqa: ANN401
-    """Asks again and again until there is an answer."""
-    deadline = time.monotonic() + limit
-    while time.monotonic() < deadline:
-        with contextlib.suppress(httpx.HTTPError, KeyError, FileNotFoundError, OSError):
-            found = ready()
-            if found:
-                return found
-        time.sleep(0.5)
-    raise SystemExit(f"waited {limit:g} s in vain: {what}")
-
-
-class Gate:
-    """A way to the S3 server that can be closed: who connects is turned away at once."""
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self.open = True
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            client, _ = self._listener.accept()
-            if not self.open:
-                client.close()
-                continue
-            server = socket.create_connection(("127.0.0.1", self._target))
-            for pair in ((client, server), (server, client)):
-                threading.Thread(target=self._pump, args=pair, daemon=True).start()
-
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while self.open and (data := source.recv(65536)):
-                target.sendall(data)
-        for end in (source, target):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-                end.close()
 
 
 class Site:
@@ -120,10 +71,10 @@ class Site:
 
     def __init__(self, base: Path) -> None:
         self.base = base
-        self.origin = base / "origin.git"
+        self.pipe = Repository(base, "pipe")
         self.log = (base / "log").open("w")
         self.s3_log = base / "s3.log"
-        self.redis, self.api, s3 = free_port(), free_port(), free_port()
+        self.redis, self.api, self.mlflow, s3 = (free_port() for _ in range(4))
         self.gate = Gate(s3)
         self._s3 = s3
         self.services: list[subprocess.Popen[bytes]] = []
@@ -134,15 +85,18 @@ class Site:
     def env(self) -> dict[str, str]:
         """What every part of Airflow gets; a worker has other folders at the same paths."""
         own = self.base / "own"
-        bundle = {
-            "name": "pipe",
-            "classpath": "airflow.providers.git.bundles.git.GitDagBundle",
-            "kwargs": {
-                "tracking_ref": "main",
-                "repo_url": str(self.origin),
-                "refresh_interval": 2,
-            },
-        }
+        bundles = [
+            {
+                "name": name,
+                "classpath": "airflow.providers.git.bundles.git.GitDagBundle",
+                "kwargs": {
+                    "tracking_ref": "main",
+                    "repo_url": str(self.base / f"{name}.git"),
+                    "refresh_interval": 2,
+                },
+            }
+            for name in ("pipe", "houses")
+        ]
         kept = {
             k: v
             for k, v in os.environ.items()
@@ -152,6 +106,8 @@ class Site:
             **kept,
             "AIRFLOW_HOME": str(own / "airflow"),
             "HOUSING_WORKSPACES": str(own / "host"),
+            # A busy machine keeps others from the database for longer than the 5 s by default.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.base}/airflow.db?timeout=300",
             "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
@@ -162,27 +118,39 @@ class Site:
             "AIRFLOW__CORE__PARALLELISM": "16",
             "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{self.redis}/0",
             "AIRFLOW__CELERY__RESULT_BACKEND": f"redis://127.0.0.1:{self.redis}/1",
-            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
+            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(own / "bundles"),
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "2",
             "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+            "HOUSING_WORKSPACE_KIND": "isolated",
+            "HOUSING_RETRY_DELAY": "5",
+            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self.mlflow}",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "us-east-1",
             "DVC_NO_ANALYTICS": "1",
         }
 
-    def start(self) -> None:
-        """Starts everything, and waits for the DAG."""
+    def start(self, *others: Callable[[], None]) -> None:
+        """Starts everything, makes the repositories, and waits for the DAG."""
         (self.base / "own").mkdir()
         self._service("redis-server", "--port", str(self.redis), "--save", "")
         self._service("moto_server", "-H", "127.0.0.1", "-p", str(self._s3), log=self.s3_log)
+        self._service(
+            *("mlflow", "server", "--workers", "1", "--host", "127.0.0.1"),
+            *("--port", str(self.mlflow), "--uvicorn-opts", "--timeout-keep-alive 120"),
+            *("--backend-store-uri", f"sqlite:///{self.base}/mlflow.db"),
+            *("--artifacts-destination", str(self.base / "artifacts")),
+        )
         url = f"http://127.0.0.1:{self._s3}"
         wait("S3", lambda: httpx.put(f"{url}/bucket").is_success)
-        self._make_origin()
+        for make in (self._make_pipe, *others):
+            make()
         done = ["airflow", "db", "migrate"]
         subprocess.run(done, env=self.env, stdout=self.log, stderr=self.log, check=True)
         self._service("airflow", "api-server", "--host", "127.0.0.1", "--port", str(self.api))
@@ -190,16 +158,18 @@ class Site:
         self._service("airflow", "scheduler", "--skip-serve-logs")
         for name in ("one", "two"):
             self.start_worker(name)
-        wait("the DAG", lambda: self._login() and self._version() == self.head())
+        wait("the API server", self._login)
+        self.settle()
 
     def _login(self) -> bool:
-        if "Authorization" not in self.client.headers:
-            token = self.client.get("/auth/token").raise_for_status().json()["access_token"]
-            self.client.headers["Authorization"] = f"Bearer {token}"
+        token = self.client.get("/auth/token").raise_for_status().json()["access_token"]
+        self.client.headers["Authorization"] = f"Bearer {token}"
         return True
 
-    def _version(self) -> str:
-        return str(self.client.get("/api/v2/dags/pipe").raise_for_status().json()["bundle_version"])
+    def version(self, dag: str) -> str:
+        """The commit of a DAG that Airflow knows."""
+        answer = self.client.get(f"/api/v2/dags/{dag}").raise_for_status().json()
+        return str(answer["bundle_version"])
 
     def _service(self, *command: str, log: Path | None = None) -> None:
         out = log.open("w") if log else self.log
@@ -228,16 +198,18 @@ class Site:
         worker.wait()
         shutil.rmtree(self.base / name)
 
-    def _make_origin(self) -> None:
-        seed = self.base / "seed"
-        self.git(self.base, "init", "--quiet", "--bare", "--initial-branch=main", "origin.git")
-        self.git(self.base, "clone", "--quiet", "origin.git", "seed")
-        for folder in ("dags", ".dvc", "models"):
-            (seed / folder).mkdir()
+    def remote(self, name: str) -> str:
+        """DVC's config of a default remote in the S3 server."""
+        return (
+            "[core]\n    remote = s3\n['remote \"s3\"']\n"
+            f"    url = s3://bucket/{name}\n    endpointurl = http://127.0.0.1:{self.gate.port}\n"
+        )
+
+    def _make_pipe(self) -> None:
+        seed = self.pipe.create()
         files = {
             ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
-            ".dvc/config": "[core]\n    analytics = false\n    remote = s3\n['remote \"s3\"']\n"
-            f"    url = s3://bucket/dvc\n    endpointurl = http://127.0.0.1:{self.gate.port}\n",
+            ".dvc/config": "[core]\n    analytics = false\n" + self.remote("pipe"),
             ".gitignore": "/parts\n/note.json\n/slow.txt\n/all.txt\n",
             "models/.gitignore": "".join(f"/{n}\n" for n in range(1, WIDTH + 1)),
             "dags/pipe.py": DAG,
@@ -246,46 +218,28 @@ class Site:
             "params.yaml": "level: 1\n",
         }
         for name, text in files.items():
+            (seed / name).parent.mkdir(exist_ok=True)
             (seed / name).write_text(text)
-        self._push(seed)
+        self.pipe.push()
 
     def change(self, name: str, text: str) -> None:
         """Commits a change, and waits until Airflow has it."""
-        seed = self.base / "seed"
-        self.git(seed, "pull", "--quiet", "--rebase", "origin", "main")
-        (seed / name).write_text(text)
-        self._push(seed)
+        self.pipe.change(name, text)
         self.settle()
 
     def settle(self) -> None:
         """Waits until Airflow has the newest commit."""
-        wait("the newest commit", lambda: self._version() == self.head())
+        wait("the newest commit", lambda: self.version("pipe") == self.pipe.head())
 
-    def _push(self, seed: Path) -> None:
-        self.git(seed, "add", "--all")
-        self.git(seed, "commit", "--quiet", "--message", "change")
-        self.git(seed, "push", "--quiet", "origin", "HEAD:main")
-
-    def git(self, folder: Path, *arguments: str) -> str:
-        """Calls git."""
-        who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
-        command = ["git", *who, *arguments]
-        done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-        return done.stdout.strip()
-
-    def head(self) -> str:
-        """The newest commit."""
-        return self.git(self.origin, "rev-parse", "main")
-
-    def trigger(self, **conf: Any) -> str:  # noqa: ANN401 - answers to the form
+    def trigger(self, dag: str = "pipe", **conf: Any) -> str:  # noqa: ANN401 - answers to the form
         """Starts a run."""
         body = {"logical_date": None, "conf": conf}
-        answer = self.client.post("/api/v2/dags/pipe/dagRuns", json=body).raise_for_status()
+        answer = self.client.post(f"/api/v2/dags/{dag}/dagRuns", json=body).raise_for_status()
         return str(answer.json()["dag_run_id"])
 
-    def finish(self, run: str) -> float:
+    def finish(self, run: str, dag: str = "pipe") -> float:
         """Waits for a run's success; its seconds."""
-        url = f"/api/v2/dags/pipe/dagRuns/{run}"
+        url = f"/api/v2/dags/{dag}/dagRuns/{run}"
         found = wait(
             f"the end of {run}",
             lambda: (said := self.client.get(url).json())["state"] in ENDED and said,
@@ -294,9 +248,9 @@ class Site:
             raise SystemExit(f"{run} failed; see {self.base}")
         return float(found["duration"])
 
-    def result(self, run: str, stage: str) -> dict[str, Any]:
-        """What the task of a stage left in XCom."""
-        entry = f"/api/v2/dags/pipe/dagRuns/{run}/taskInstances/{stage}/xcomEntries/return_value"
+    def result(self, run: str, task: str, dag: str = "pipe") -> dict[str, Any]:
+        """What a task left in XCom."""
+        entry = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value"
         value = self.client.get(entry, params={"deserialize": "true"}).raise_for_status()
         found: dict[str, Any] = value.json()["value"]
         return found
@@ -318,9 +272,12 @@ class Site:
 
     def stop(self) -> None:
         """Ends everything."""
-        for process in (*self.workers.values(), *reversed(self.services)):
+        for worker in self.workers.values():
+            worker.kill()  # and with it its namespace; `unshare` passes no other signal on
+            worker.wait()
+        for process in reversed(self.services):
             process.terminate()
-        for process in (*self.workers.values(), *self.services):
+        for process in self.services:
             try:
                 process.wait(timeout=20)
             except subprocess.TimeoutExpired:
@@ -329,11 +286,10 @@ class Site:
 
 @contextlib.contextmanager
 def site() -> Iterator[Site]:
-    """Runs everything in a new folder, which stays where something failed."""
+    """All of it in a new folder, which stays where something failed; it is not started."""
     base = Path(tempfile.mkdtemp(prefix="workers-"))
     made = Site(base)
     try:
-        made.start()
         yield made
     finally:
         made.stop()

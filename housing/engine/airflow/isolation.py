@@ -6,7 +6,7 @@ import configparser
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from housing.engine.errors import GraphError
@@ -34,17 +34,20 @@ def host_folder() -> Path:
     return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "workspaces"
 
 
-def require(stages: Iterable[StageNode], root: Path) -> None:
+def require(stages: Iterable[StageNode], every: Sequence[StageNode], root: Path) -> None:
     """Refuses what cannot work where each worker has a workspace of its own.
 
     Args:
         stages: Those that have tasks.
+        every: All stages of the repository.
         root: DVC's root folder.
 
     Raises:
         GraphError: All reasons, each with its way out.
     """
+    stages = list(stages)
     faults = [*_remote_faults(root), *(f for stage in stages for f in _stage_faults(stage))]
+    faults += _lost(stages, every, root)
     if faults:
         raise GraphError(
             "\n".join(faults), 'correct that, or use one folder for all workers: workspace="shared"'
@@ -89,6 +92,35 @@ def _stage_faults(stage: StageNode) -> Iterator[str]:
                 f"{stage.name}: the dep {dep} lies outside the repository, where each worker has "
                 "another file, or none: dvc import-url, or dvc add, it"
             )
+
+
+def _lost(stages: Iterable[StageNode], every: Sequence[StageNode], root: Path) -> Iterator[str]:
+    """Deps that no other worker can have: in no commit and of no stage, or never pushed."""
+    places = {place for stage in every for out in stage.outs for place in _around(out)}
+    inside = {out for stage in every for out in stage.outs}
+    unpushed = {out: stage.name for stage in every for out in stage.unpushed}
+    for stage in stages:
+        for dep in stage.deps:
+            above = set(_around(dep))
+            for out in sorted(out for out in unpushed if out in above or dep in _around(out)):
+                yield (
+                    f"{stage.name}: the dep {dep} comes from {unpushed[out]}, whose out {out} is "
+                    "never pushed: take push: false away from it"
+                )
+            made = dep in places or not inside.isdisjoint(above)
+            # The data of a .dvc file is where that says: DVC tells of it in the run.
+            told = "://" in dep or PurePosixPath(dep).is_absolute()
+            if made or told or stage.data_sources or (root / dep).exists():
+                continue
+            yield (
+                f"{stage.name}: the dep {dep} is in no commit, and no stage writes it: git add, or "
+                "dvc add, it"
+            )
+
+
+def _around(path: str) -> tuple[str, ...]:
+    """A path and the folders that it lies in."""
+    return (path, *(str(folder) for folder in PurePosixPath(path).parents if folder.name))
 
 
 def copy(project: Path, target: Path, place: Path) -> None:

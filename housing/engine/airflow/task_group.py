@@ -218,7 +218,8 @@ class _Rendering:
         same = {one.stage for one in before if self._shares_options(one)}
         own = stage_settings.operator_args(self._graph.stages, common)
         if common.get("workspace") == "isolated":
-            isolation.require([self._graph[name] for name in taken], self._root)
+            every = self._graph.stages
+            isolation.require([node for node in every if node.name in taken], every, self._root)
         tasks: dict[str, DvcStageOperator] = {}
         for node in self._graph.stages:
             if node.name not in taken:

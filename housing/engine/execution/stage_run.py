@@ -174,7 +174,8 @@ class StageRun:
     def _push(self) -> None:
         """Pushes what was saved; a retry pushes what this one leaves behind, and runs nothing."""
         if self._transfers and self._sharing.push:
-            self._transfers.push(self._root, self._saved)
+            ran = self._record is not None and self._record.state != "unchanged"
+            self._transfers.push(self._root, self._saved, whole=ran)
             if self._run_key:
                 self._transfers.push_run(self._run_key)
         if self._transfers and self._record:

@@ -11,7 +11,7 @@ import copy
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -104,18 +104,29 @@ class Transfers:
         if lists:
             self._pull(None, lists)
 
-    def push(self, root: Path, outs: Iterable[Any]) -> None:
+    def push(self, root: Path, outs: Sequence[Any], *, whole: bool) -> None:
         """Takes the content of outs to the remote, where that does not have it yet.
 
         Args:
             root: DVC's root folder.
-            outs: DVC's outs as they were saved. What is not in the workspace is left out: whoever
+            outs: DVC's outs as they were saved.
+            whole: All of them are in the workspace. Else what is not there is left out: whoever
                 made it pushed it.
 
         Raises:
             RemoteError: See `fetch`.
-            EngineError: The cache's copy is damaged, or the out is not what was saved.
+            EngineError: An out is missing, the cache's copy of one is damaged, or it is not what
+                was saved.
         """
+        absent = [reasons.path_of(out) for out in outs if whole and not out.exists]
+        if absent:
+            raise EngineError(
+                f"stage {self._stage}: gone since the stage wrote it: {', '.join(absent)}",
+                f"run its task again; dvc repro --force --single-item {self._stage}",
+            )
+        for out in outs:
+            if not out.can_push:
+                _log.warning("%s is never pushed (push: false): only this worker has it", out)
         wanted = [as_cached(out) for out in outs if out.exists and out.can_push]
         remote = remote_errors.remote_of(self._repo)
         note = {"remote": remote.url, "outs": {str(o): o.hash_info.value for o in wanted}}

@@ -18,7 +18,7 @@ from housing.engine.graph.nodes import Graph, StageNode
 
 _log = logging.getLogger("housing.engine.execution")
 
-_LISTS = ("cmd", "deps", "params", "outs", "upstream", "data_sources")
+_LISTS = ("cmd", "deps", "params", "outs", "unpushed", "upstream", "data_sources")
 _MOMENT = 0.5
 """Seconds to try for DVC's lock where nobody waits: stages that start and end hold it briefly."""
 

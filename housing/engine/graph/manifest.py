@@ -29,7 +29,7 @@ _log = logging.getLogger("housing.engine.execution")
 MANIFEST = Path(".dvc/tmp/housing/graph.json")
 """The manifest, below DVC's root."""
 
-_FORMAT = 2
+_FORMAT = 3
 _SHAPING = frozenset({"dvc.yaml", ".dvcignore", ".gitignore", ".dvc", ".git"})
 _MAX_NEW = 100
 """Folders that may come to those that DVC walked before DVC is asked which of them it ignores."""

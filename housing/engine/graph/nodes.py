@@ -23,6 +23,7 @@ class StageNode:
         deps: Files and folders that it reads, relative to the root; params are not among them.
         params: ``file:key`` for each parameter, ``file`` alone where the whole file counts.
         outs: Files and folders that it writes (metrics and plots too), relative to the root.
+        unpushed: Those of the outs that never go to a remote (``push: false``).
         upstream: Names of the stages whose outs it reads, as ``dvc dag`` draws the edges: those
             of a frozen stage are kept, and those through data sources are followed.
         data_sources: The ``.dvc`` files whose data it reads and that are no stage: those of
@@ -40,6 +41,7 @@ class StageNode:
     deps: tuple[str, ...]
     params: tuple[str, ...]
     outs: tuple[str, ...]
+    unpushed: tuple[str, ...]
     upstream: tuple[str, ...]
     data_sources: tuple[str, ...]
     frozen: bool

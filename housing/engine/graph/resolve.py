@@ -139,6 +139,7 @@ def _row(repo: Repo, graph: nx.DiGraph, stage: Stage) -> Row:
         "deps": [_path(repo, dep) for dep in stage.deps if not isinstance(dep, ParamsDependency)],
         "params": [key for dep in stage.params for key in _keys(repo, dep)],
         "outs": [_path(repo, out) for out in stage.outs],
+        "unpushed": [_path(repo, out) for out in stage.outs if not out.can_push],
         "upstream": sorted(upstream),
         "data_sources": [] if stage.frozen else sorted(data_sources),
         "frozen": bool(stage.frozen),
