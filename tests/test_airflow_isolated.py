@@ -7,6 +7,7 @@ operator's own ``execute``. `tests/workers.py` does the same through Celery.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import shutil
 import subprocess
@@ -20,9 +21,12 @@ from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from housing.engine import DvcDag
+from housing.engine.airflow import host_cache, results
 from housing.engine.airflow.compat import AirflowSkipException
 from housing.engine.airflow.isolation import VARIABLE
+from housing.engine.airflow.workspace import Workspace
 from housing.engine.errors import GraphError
+from housing.engine.execution import lock_entries
 from tests.repository import make_repository
 
 FILES = {
@@ -306,3 +310,45 @@ def test_what_cannot_work_isolated_is_refused_when_the_dag_is_made(
     DvcDag("p", root=tmp_path / "o")
     with pytest.raises(GraphError, match=said):
         DvcDag("p", root=tmp_path / "o", workspace="isolated")
+
+
+def test_a_task_after_the_stages_gets_what_it_reads_and_nothing_else(
+    made: Path, first: tuple[Run, Worker, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, run = Worker(made, "after", made / "origin"), first[0]
+    monkeypatch.setenv(VARIABLE, str(worker.host))
+    dag = DvcDag("p", root=worker.bundle, workspace="isolated")
+    context: Any = {"dag": dag, "ti": run.ti("gate")}
+    place = Workspace.of(worker.bundle, ("p", run.run_id), (), isolated=True)
+    with place.entered() as root:
+        assert results.lay_out(context, place, ["models/1", "note.json"]) == []
+        laid = {name for name in ("models/1", "models/2", "note.json") if (root / name).exists()}
+        assert laid == {"models/1", "note.json"}
+        assert set(lock_entries.read(root / "dvc.lock")) == set(ORDER)
+        assert results.lay_out(context, place) == []
+        assert (root / "all.txt").read_text() == first[2].copy("all.txt").read_text()
+
+
+def test_the_cache_of_a_host_keeps_what_its_runs_use_where_it_is_too_large(
+    made: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = Worker(made, "small", made / "origin")
+    caplog.set_level("INFO", "housing.engine.airflow.host_cache")
+    used, over = Run("used"), Run("over", {"dvc_overrides": ["level=9"]})
+    for run in (over, used):
+        worker.do(run, "a", monkeypatch)
+    cache = worker.host / "cache/files/md5"
+    before = {path.name for path in cache.glob("??/*")}
+    monkeypatch.setenv(host_cache.LIMIT, "0")
+    folder = next(path for path in (worker.host / "runs").iterdir() if "over" in path.name)
+    with (folder / "inside").open() as inside:  # a task works there
+        fcntl.flock(inside, fcntl.LOCK_SH)
+        worker.do(Run("third"), "a", monkeypatch)
+    assert {path.name for path in cache.glob("??/*")} >= before
+    assert "other tasks work, so it stays" in caplog.text
+    (cache / "ab").mkdir(exist_ok=True)
+    (cache / "ab" / ("c" * 30)).write_text("of a run that nobody remembers")
+    worker.do(Run("fourth"), "a", monkeypatch)
+    assert not (cache / "ab" / ("c" * 30)).exists()
+    assert worker.do(used, "b@1", monkeypatch)["fetched"] == 0
+    assert "the runs of now need" in caplog.text

@@ -40,8 +40,7 @@ class Houses:
             if (ROOT / name).is_file():
                 shutil.copy2(ROOT / name, target)
         (seed / "dvc.lock").unlink()
-        with (seed / ".dvc/config").open("a") as config:
-            config.write(self.site.remote("houses"))
+        (seed / ".dvc/config").write_text(self.site.remote("houses"))
         self.repository.push()
 
     def states(self, run: str) -> dict[str, str]:

@@ -199,9 +199,10 @@ class Site:
         shutil.rmtree(self.base / name)
 
     def remote(self, name: str) -> str:
-        """DVC's config of a default remote in the S3 server."""
+        """DVC's config with a default remote in the S3 server."""
         return (
-            "[core]\n    remote = s3\n['remote \"s3\"']\n"
+            "[core]\n    analytics = false\n    autostage = false\n    remote = s3\n"
+            '[cache]\n    type = "reflink,copy"\n[\'remote "s3"\']\n'
             f"    url = s3://bucket/{name}\n    endpointurl = http://127.0.0.1:{self.gate.port}\n"
         )
 
@@ -209,7 +210,7 @@ class Site:
         seed = self.pipe.create()
         files = {
             ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
-            ".dvc/config": "[core]\n    analytics = false\n" + self.remote("pipe"),
+            ".dvc/config": self.remote("pipe"),
             ".gitignore": "/parts\n/note.json\n/slow.txt\n/all.txt\n",
             "models/.gitignore": "".join(f"/{n}\n" for n in range(1, WIDTH + 1)),
             "dags/pipe.py": DAG,

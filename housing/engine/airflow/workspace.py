@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from housing.engine import graph
-from housing.engine.airflow import isolation
+from housing.engine.airflow import host_cache, isolation
 from housing.engine.airflow.task_ids import folder_of
 from housing.engine.errors import OptionsError
 from housing.engine.files import write_whole
@@ -144,6 +144,11 @@ class Workspace:
                 fcntl.flock(inside, fcntl.LOCK_SH)
                 if not self.root.exists():
                     self._make()
+                    if self.isolated:
+                        others = [
+                            p for p in self.places.iterdir() if p != self.place and p.is_dir()
+                        ]
+                        host_cache.bound(self.root, others)
             yield
 
     def _make(self) -> None:
