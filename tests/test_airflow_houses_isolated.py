@@ -56,7 +56,8 @@ def test_the_pipeline_is_that_of_the_bundle_and_writes_back(bundle: Path) -> Non
     assert back.upstream_task_ids == {"track_model"}
     assert back.downstream_task_ids == {"send_failure_alert"}
     assert "asset" not in str(dag.schedule)  # a delivery is a commit
-    assert rendered(bundle, "housing_champion").get_task("compare").root == str(bundle)
+    compare: Any = rendered(bundle, "housing_champion").get_task("compare")
+    assert compare.root == str(bundle)
 
 
 @pytest.mark.usefixtures("isolated")

@@ -17,11 +17,15 @@ from housing.domain.config import load_params
 from housing.engine.errors import typeable
 from housing.settings import load_settings
 
+_COMMITTED = "the run of the day takes it, or now: airflow dags trigger housing_ml_pipeline"
 _AFTERWARDS = "with make up, training starts by itself; without, type: housing run"
 
 
 def deliver_file(file: Path, *, as_json: bool) -> None:
-    """Checks a delivery, puts it into the landing folder, and says what follows.
+    """Checks a delivery, puts it where the next run finds it, and says what follows.
+
+    That is the landing folder; where Airflow's workers share no folder, it is the branch that they
+    follow, and DVC's remote.
 
     Args:
         file: The file.
@@ -29,15 +33,21 @@ def deliver_file(file: Path, *, as_json: bool) -> None:
 
     Raises:
         DataError: The file is no delivery, does not fit, or has too many bad rows.
+        EngineError: git or DVC's remote does not take it.
     """
+    from housing.cli.commit_delivery import commit_delivery
     from housing.domain.data.deliver import deliver
 
     settings = load_settings()
     params = load_params(settings.root / "params.yaml")
+    isolated, commit = settings.workspace_kind == "isolated", ""
     with _console(as_json).status(f"checking {escape(file.name)}"):
-        done = deliver(file, settings.root, params)
+        if isolated:
+            done, commit = commit_delivery(file, settings.root, params)
+        else:
+            done = deliver(file, settings.root, params)
     if as_json:
-        _write(asdict(done))
+        _write(asdict(done) | ({"commit": commit} if isolated else {}))
         return
     console = _console(as_json)
     state = "was there already" if done.already_there else "is delivered"
@@ -47,6 +57,8 @@ def deliver_file(file: Path, *, as_json: bool) -> None:
     if done.extra_columns:
         console.print(f"  left out: {', '.join(done.extra_columns)}", markup=False)
     told = "training starts by itself" if settings.stack else typeable(_AFTERWARDS)
+    if isolated:
+        told = f"commit {commit}; {typeable(_COMMITTED)}" if commit else "the branch has it already"
     console.print(told, markup=False)
 
 

@@ -21,6 +21,8 @@ from housing.errors import DataError
 SUFFIXES = (".csv", ".parquet")
 PARTIAL = ".partial"
 """How names end that are not there yet: DVC and git do not see them either."""
+POINTER = ".dvc"
+"""How files end that name a delivery which DVC keeps elsewhere, and which lies beside them here."""
 _BATCH_ROWS = 200_000
 _BUFFER_BYTES = 1024**2
 
@@ -95,7 +97,7 @@ def list_landing(folder: Path) -> Landing:
         DataError: There is no such folder, no delivery in it, or something that cannot be read.
     """
     found = sorted(folder.iterdir()) if folder.is_dir() else []
-    entries = [entry for entry in found if not entry.name.endswith(PARTIAL)]
+    entries = [entry for entry in found if not entry.name.endswith((PARTIAL, POINTER))]
     odd = [f"{printable(entry.name)} {what}" for entry in entries if (what := _oddity(entry))]
     if odd:
         raise DataError(

@@ -8,7 +8,11 @@ from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any
 
+from dvc.exceptions import DvcException
+
+from housing.engine.errors import EngineError
 from housing.engine.execution import lock_entries, locks, reasons
+from housing.engine.execution.dvc_errors import explain
 from housing.engine.execution.pulling import check_out
 from housing.engine.execution.transfers import Transfers, as_cached
 
@@ -24,6 +28,25 @@ def use_cache_of(project: Path, root: Path) -> None:
         cache = Path(str(repo.cache.local_cache_dir)).resolve()
     lines = f"[cache]\n    dir = {json.dumps(str(cache))}\n"
     (root / ".dvc" / "config.local").write_text(lines, encoding="utf-8")
+
+
+def keep(root: Path, file: Path) -> None:
+    """Tracks a new file by DVC, as ``dvc add`` does, and takes it to the remote.
+
+    Args:
+        root: DVC's root folder, a new clone.
+        file: The file, in it.
+
+    Raises:
+        RemoteError: The remote does not answer, or lets this machine do nothing.
+        EngineError: DVC refuses the file.
+    """
+    with locks.open_repo(root, _never) as repo:
+        try:
+            (added,) = repo.add(str(file))
+        except DvcException as error:
+            raise EngineError(explain(error), f"dvc add {file.name}") from error
+        Transfers(repo, str(file.name), _never).push(root, added.outs, whole=True)
 
 
 def lay_out(
