@@ -1,9 +1,10 @@
 """Two Celery workers that share nothing but Redis, an S3 server and a git repository.
 
-Usage: ``make workers-test [PARTS="NAME ..."]``, by default all parts. It needs Linux, root (for
-``unshare``) and ``redis-server``, and takes some 15 minutes. Each worker lives in its own mount and
-process-id namespace, where the path of its folders is bound to its own; so the same path holds
-something else for each. The short form, in the suite, is ``test_airflow_isolated.py``.
+Usage: ``make workers-test``, or ``uv run --group workers python -m tests.workers [PART ...]``, by
+default all parts but ``figures``. It needs Linux, root (for ``unshare``) and ``redis-server``, and
+takes some 15 minutes. Each worker lives in its own mount and process-id namespace, where the path
+of its folders is bound to its own; so the same path holds something else for each. The short form,
+in the suite, is ``test_airflow_isolated.py``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import time
 from collections import Counter
 
+from tests.workers_figures import figures
 from tests.workers_houses import DAG, Houses
 from tests.workers_parts import wait
 from tests.workers_site import STAGES, WIDTH, Site, site
@@ -144,9 +146,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _end)
     parts = {
         part.__name__: part
-        for part in (cold_then_unchanged, worker_dies, remote_away, overrides_at_once)
+        for part in (cold_then_unchanged, worker_dies, remote_away, overrides_at_once, figures)
     }
-    wanted = sys.argv[1:] or [*parts, the_real_pipeline.__name__]
+    proofs = [name for name in parts if name != figures.__name__]
+    wanted = sys.argv[1:] or [*proofs, the_real_pipeline.__name__]
     with site() as made:
         houses = Houses(made)
         made.start(houses.make)

@@ -46,8 +46,8 @@ stages:
   branch:
     foreach: [{", ".join(map(str, range(1, WIDTH + 1)))}]
     do:
-      cmd: {COUNT.format("branch${item}")}sleep 1 &&
-        cat parts/${{item}} params.yaml >models/${{item}}
+      cmd: {COUNT.format("branch${item}")}sleep ${{pause}} &&
+        (cat parts/${{item}}; grep level params.yaml) >models/${{item}}
       deps:
         - parts
       params: [level]
@@ -62,6 +62,8 @@ stages:
     deps: [models, slow.txt, note.json]
     outs: [all.txt]
 """.replace("; done\n", "; done && echo 1 >note.json\n")
+PARAMS = "level: 1\npause: 1\n"
+SLOTS = 4  # of a worker
 STAGES = ["prepare", *(f"branch{n}" for n in range(1, WIDTH + 1)), "slow", "join"]
 ENDED = {"success", "failed"}
 
@@ -97,6 +99,9 @@ class Site:
             }
             for name in ("pipe", "houses")
         ]
+        local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+        shared = {"path": str(self.base / "shared/dags"), "refresh_interval": 2}
+        bundles.append({"name": "shared", "classpath": local, "kwargs": shared})
         kept = {
             k: v
             for k, v in os.environ.items()
@@ -127,6 +132,7 @@ class Site:
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
             "HOUSING_WORKSPACE_KIND": "isolated",
+            "HOUSING_RETRIES": "4",
             "HOUSING_RETRY_DELAY": "5",
             "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self.mlflow}",
             "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -183,13 +189,21 @@ class Site:
         folder.mkdir(exist_ok=True)
         script = (
             f"hostname {name} && mount --bind {folder} {own} && cd {own} && exec airflow celery "
-            f"worker --concurrency 4 --celery-hostname {name}@%h --skip-serve-logs"
+            f"worker --concurrency {SLOTS} --celery-hostname {name}@%h --skip-serve-logs"
         )
         unshare = ["unshare", "--mount", "--pid", "--fork", "--uts", "--mount-proc", "--kill-child"]
         with (self.base / f"{name}.log").open("a") as log:
             self.workers[name] = subprocess.Popen(
                 [*unshare, "sh", "-c", script], env=self.env, stdout=log, stderr=log
             )
+
+    def start_shared_worker(self) -> None:
+        """Starts a worker for the folder ``shared``, with all slots of the two others."""
+        env = self.env | {"HOUSING_WORKSPACES": str(self.base / "shared-host/host")}
+        (self.base / "shared-host").mkdir()
+        command = ["airflow", "celery", "worker", "--queues", "shared", "--skip-serve-logs"]
+        command += ["--concurrency", str(2 * SLOTS), "--celery-hostname", "shared@%h"]
+        self.services.append(subprocess.Popen(command, env=env, stdout=self.log, stderr=self.log))
 
     def kill_worker(self, name: str) -> None:
         """Ends a worker with all its processes, and takes its folders away: the host is gone."""
@@ -216,7 +230,7 @@ class Site:
             "dags/pipe.py": DAG,
             "dvc.yaml": DVC_YAML,
             "in.txt": "first\n",
-            "params.yaml": "level: 1\n",
+            "params.yaml": PARAMS,
         }
         for name, text in files.items():
             (seed / name).parent.mkdir(exist_ok=True)
