@@ -94,6 +94,7 @@ class Site:
                 "kwargs": {
                     "tracking_ref": "main",
                     "repo_url": str(self.base / f"{name}.git"),
+                    "subdir": "dags",
                     "refresh_interval": 2,
                 },
             }
@@ -136,6 +137,7 @@ class Site:
             "HOUSING_RETRY_DELAY": "5",
             "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self.mlflow}",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "us-east-1",
