@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from click.testing import Result
 from mlflow.entities import Run
 from typer.testing import CliRunner
 
@@ -175,14 +176,19 @@ def test_a_version_that_is_not_there_is_an_error(workspace: Workspace) -> None:
         predict(workspace.settings, workspace.params, workspace.root / "june.csv", "99")
 
 
-def command(workspace: Workspace, *arguments: str) -> str:
-    """Output of a `housing` command on the workspace."""
+def invoke(workspace: Workspace, *arguments: str) -> Result:
+    """A `housing` command on the workspace."""
     environment = {
         "HOUSING_ROOT": str(workspace.root),
         "HOUSING_EXPERIMENT": workspace.experiment,
         "MLFLOW_TRACKING_URI": workspace.store,
     }
-    result = CliRunner().invoke(app, [*arguments], env=environment)
+    return CliRunner().invoke(app, [*arguments], env=environment)
+
+
+def command(workspace: Workspace, *arguments: str) -> str:
+    """Its output, where it succeeds."""
+    result = invoke(workspace, *arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -195,6 +201,23 @@ def test_the_command_line_prices_a_file(workspace: Workspace) -> None:
     assert pl.read_parquet(first["predictions"]).height == 10
     text = command(workspace, "predict", str(file), "--alias", "staging")
     assert "10 of 10 rows priced by version 1 (staging)" in text
+
+
+def test_the_command_line_explains_a_row(workspace: Workspace) -> None:
+    file = workspace.root / "july.csv"
+    rows = houses(4, seed=9).with_columns(north=pl.Series([34.5, None, 35.0, 35.5]))
+    rows.write_csv(file)
+    alias = ("--alias", "staging")
+    why = json.loads(command(workspace, "explain", str(file), "3", *alias, "--json"))
+    named = {one["name"]: one["dollars"] for one in why["contributions"]}
+    assert why["base"] + sum(named.values()) == pytest.approx(why["prediction"])
+    text = command(workspace, "explain", str(file), "3", *alias)
+    assert f"row 3 of july.csv: ${why['prediction']:,.0f}" in text
+    assert "by version 1 (staging)" in text
+    for row, fact in (("2", "has no price: north: missing"), ("9", "has 4 row(s), and no row 9")):
+        result = invoke(workspace, "explain", str(file), row, *alias)
+        assert isinstance(result.exception, DataError)
+        assert fact in str(result.exception)
 
 
 def test_the_command_line_shows_and_sets_the_champion(workspace: Workspace) -> None:

@@ -21,9 +21,10 @@ from mlflow.pyfunc import scoring_server
 from mlflow.pyfunc.model import PythonModelContext
 
 from housing.domain.config import Params, parse_params
+from housing.domain.explanation import Explanation
 from housing.domain.scoring import ServedModel, priced
 from housing.errors import EvidenceError, ModelError, ModelStoppedError
-from housing.mlops.tracking.bundle import CODE, read_columns, write_bundle
+from housing.mlops.tracking.bundle import CODE, EXPLAINS, read_columns, write_bundle
 from housing.mlops.tracking.digest import MANIFEST, compare, require, seal
 from housing.mlops.tracking.pyfunc_model import HousePrices
 from housing.mlops.tracking.result import read_result
@@ -148,6 +149,24 @@ def test_a_row_that_breaks_a_rule_has_reasons_and_no_price(worker: Worker) -> No
     ]
     assert answer["prediction"].is_null().to_list() == answer["reasons"].is_not_null().to_list()
     assert worker.price(bad[1:2])["prediction"].to_list() == [None]
+
+
+def test_a_logged_model_explains_its_prices(worker: Worker) -> None:
+    asked = rows().with_columns(style=pl.Series(["new"] * 5 + ["tent"]))
+    prices, answer = worker.price(asked), worker.explain(asked)
+    assert answer["reasons"].to_list() == [None] * 5 + ["style: none of new, old"]
+    assert answer["explanation"].is_null().to_list() == [False] * 5 + [True]
+    for text, price, lower, upper, _ in zip(answer["explanation"][:5], *prices[:5], strict=True):
+        why = Explanation.model_validate_json(text)
+        assert (why.prediction, why.lower, why.upper) == (price, lower, upper)
+        assert why.base + sum(one.dollars for one in why.contributions) == pytest.approx(price)
+
+
+def test_a_model_that_was_logged_before_explanations_says_so(bundle: Path, tmp_path: Path) -> None:
+    older = changed(bundle, tmp_path, "")
+    (older / "code/housing" / EXPLAINS).unlink()
+    with pytest.raises(ModelError, match="older than the explanations"):
+        Worker(older).explain(rows())
 
 
 def test_an_optional_column_may_be_missing_or_left_out(worker: Worker) -> None:

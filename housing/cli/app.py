@@ -129,6 +129,19 @@ def predict(
 
 
 @app.command()
+def explain(
+    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file of houses.")],
+    row: Annotated[int, typer.Argument(help="Number of a row in it, from 1.", min=1)],
+    alias: Annotated[str, typer.Option(help="Alias of the model; the champion's if none.")] = "",
+    json: Json = False,
+) -> None:
+    """Say why a house has its price, and what similar houses cost."""
+    from housing.cli.files import explain_row
+
+    explain_row(file, row, alias, as_json=json)
+
+
+@app.command()
 def champion(
     version: Annotated[str, typer.Argument(help="The version that shall serve production.")] = "",
     why: Annotated[str, typer.Option(help="The reason, for the journal.")] = "",

@@ -1,4 +1,4 @@
-"""``housing deliver`` and ``housing predict``: files that go in."""
+"""``housing deliver``, ``housing predict`` and ``housing explain``: files that go in."""
 
 from __future__ import annotations
 
@@ -114,6 +114,53 @@ def predict_file(file: Path, alias: str, *, as_json: bool) -> None:
     _print_reasons(console, scores.reasons)
     told = f"  prices:     {predictions}\n  quarantine: {quarantine}"
     console.print(told, soft_wrap=True, markup=False)
+
+
+def explain_row(file: Path, row: int, alias: str, *, as_json: bool) -> None:
+    """Says why a row of a file has its price.
+
+    Args:
+        file: The file.
+        row: Number of the row, from 1.
+        alias: Alias of the model, or "" for the champion's.
+        as_json: Print JSON.
+
+    Raises:
+        DataError: The file does not fit, or the row is not there or has no price.
+        ModelError: The model is older than explanations.
+        TrackingError: MLflow does not answer, or the alias points to nothing.
+    """
+    from housing.mlops.explaining import explain
+    from housing.mlops.registry.download import holder
+
+    settings = load_settings()
+    params = load_params(settings.root / "params.yaml")
+    alias = alias or params.registry.champion
+    with _console(as_json).status(f"explaining row {row} of {escape(file.name)}"):
+        version, _ = holder(settings, params, alias)
+        why = explain(settings, params, file, row, version)
+    if as_json:
+        _write(why.model_dump(mode="json") | {"version": version})
+        return
+    console = _console(as_json)
+    console.print(
+        f"row {row} of {file.name}: ${why.prediction:,.0f} (${why.lower:,.0f} to "
+        f"${why.upper:,.0f}) by version {version} ({alias})",
+        markup=False,
+    )
+    console.print(f"  {f'${why.base:,.0f}':>10}  is the average", markup=False)
+    for one in why.contributions:
+        dollars = f"{'-' if one.dollars < 0 else '+'}${abs(one.dollars):,.0f}"
+        console.print(f"  {dollars:>10}  {one.name}", markup=False)
+    if why.comparables:
+        console.print("  the most similar houses that the model learned from:")
+    for sale in why.comparables:
+        values = ", ".join(
+            f"{name} {'-' if value is None else format(value, 'g')}"
+            for name, value in sale.columns.items()
+        )
+        told = f"  {f'${sale.price:,.0f}':>10}  {sale.km:,.1f} km away: {values}"
+        console.print(told, markup=False, soft_wrap=True)
 
 
 def _console(as_json: bool) -> Console:

@@ -17,6 +17,7 @@ import polars as pl
 
 from housing.domain.columns import Column
 from housing.domain.data.schema import REASONS, ROW, RowSchema
+from housing.domain.explanation import Explanation, comparables, contributions
 from housing.domain.features import Transform
 from housing.domain.interval import Interval
 from housing.domain.model import Model
@@ -83,6 +84,43 @@ class Appraiser:
                 one.scatter(good, values)
         reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
         return pl.DataFrame({**dollars, REASONS: reasons.scatter(bad, split.bad[REASONS])})
+
+    def explain(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Explains prices.
+
+        Args:
+            rows: As `price` takes them.
+
+        Returns:
+            `explanation`, an `Explanation` as JSON; `reasons`, null where there is a price. A line
+            for each house; null stands for what is not there.
+        """
+        split = self.schema.split(self._complete(rows))
+        texts: list[str | None] = [None] * rows.height
+        if split.good.height:
+            x = self.transform.apply(split.good).to_numpy(order="c")
+            price = self.model.predict(x)
+            good = np.delete(np.arange(rows.height), split.bad[ROW] - 1)
+            parts = zip(
+                good.tolist(),
+                price.tolist(),
+                *(end.tolist() for end in self.interval.around(price)),
+                contributions(self.model, self.transform, x),
+                comparables(self.model, self.transform, x),
+                strict=True,
+            )
+            for row, prediction, lower, upper, (base, added), alike in parts:
+                texts[row] = Explanation(
+                    prediction=prediction,
+                    lower=lower,
+                    upper=upper,
+                    base=base,
+                    contributions=added,
+                    comparables=alike,
+                ).model_dump_json()
+        reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
+        reasons = reasons.scatter(split.bad[ROW] - 1, split.bad[REASONS])
+        return pl.DataFrame({"explanation": pl.Series(texts, dtype=pl.String), REASONS: reasons})
 
     def _complete(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows with a column of nulls for each nullable one that was left out."""

@@ -70,6 +70,24 @@ class Model:
         matrix = DMatrix(self._complete(x), nthread=1 if few else None)
         return np.asarray(self.booster.predict(matrix), dtype=np.float64)
 
+    def contributions(
+        self, x: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+        """Says what each feature adds to the prices (Shapley values, as XGBoost gives them).
+
+        Args:
+            x: As `predict` takes it, shape (rows, features).
+
+        Returns:
+            What the model answers on average, and what each feature adds to it, in dollars; each
+            of shape (rows,).
+        """
+        from xgboost import DMatrix
+
+        added = self.booster.predict(DMatrix(self._complete(x)), pred_contribs=True)
+        *columns, base = np.asarray(added, dtype=np.float64).T
+        return base, dict(zip(self._names, columns, strict=True))
+
     def importance(self) -> dict[str, float]:
         """Share of each feature in what the model does, the largest first; the shares add up to 1.
 
@@ -118,6 +136,11 @@ class Model:
             raise ModelError(f"{path} has damaged neighbours", "dvc repro --force") from error
         return cls(booster, tuple(json.loads(features)), found)
 
+    def needed(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The features that neighbours are found by, shape (rows, columns of the neighbours)."""
+        names = self.neighbours.columns if self.neighbours else ()
+        return x[:, [self.features.index(name) for name in names]]
+
     @property
     def _names(self) -> tuple[str, ...]:
         """Names of all features of the booster."""
@@ -126,8 +149,7 @@ class Model:
     def _complete(self, x: Features) -> Features:
         if self.neighbours is None:
             return x
-        needed = [self.features.index(name) for name in self.neighbours.columns]
-        return np.hstack([x, self.neighbours.apply(x[:, needed])])
+        return np.hstack([x, self.neighbours.apply(self.needed(x))])
 
 
 @dataclass(frozen=True)

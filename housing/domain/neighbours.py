@@ -167,6 +167,26 @@ class Neighbours:
         _, codes = np.unique(train.frame[ROW].to_numpy(), return_inverse=True)
         return self._apply(x, codes, codes[self._located(x)])
 
+    def most_similar(self, row: Features, count: int) -> tuple[NDArray[np.intp], Floats]:
+        """Finds the training rows nearest to a row, with attributes where there are any.
+
+        Args:
+            row: Its features in the order of `columns`, with a location, shape (columns,).
+            count: How many are wanted.
+
+        Returns:
+            Their numbers, the most similar first, and their distances on the map in km.
+        """
+        x = row[None, :]
+        here = self._places(x)
+        asked = min(count, len(self.prices))
+        if self.settings.alike:
+            index = nearest(self._mixed, self._mix(x), asked).index[0]
+        else:
+            index = nearest(self._map, here, asked).index[0]
+        apart = self._places(self.rows[index]) - here
+        return index, np.sqrt((apart**2).sum(axis=1))
+
     def dump(self) -> str:
         """The neighbours as text."""
         kept = _Kept(
@@ -211,8 +231,7 @@ class Neighbours:
             found = nearest(self._map, places, self.settings.near[-1], own)
             yield from self._statistics(x, found, self.settings.near)
         if self.settings.alike:
-            points = np.hstack([places / self.settings.km, self._attributes(x)])
-            found = nearest(self._mixed, points, self.settings.alike[-1], own)
+            found = nearest(self._mixed, self._mix(x), self.settings.alike[-1], own)
             yield from self._statistics(x, found, self.settings.alike)
 
     def _statistics(self, x: Features, found: Found, counts: tuple[int, ...]) -> Iterator[Floats]:
@@ -228,8 +247,7 @@ class Neighbours:
 
     @cached_property
     def _mixed(self) -> KDTree:
-        places = self._places(self.rows) / self.settings.km
-        return tree_of(np.hstack([places, self._attributes(self.rows)]))
+        return tree_of(self._mix(self.rows))
 
     @cached_property
     def _per(self) -> Floats:
@@ -249,6 +267,10 @@ class Neighbours:
         axes = [north.scale * km, east.scale * km * math.cos(math.radians(north.mean))]
         places: Floats = x[:, :2].astype(np.float64) * np.array(axes)
         return places
+
+    def _mix(self, x: Features) -> Floats:
+        """Points of the map and the attributes together."""
+        return np.hstack([self._places(x) / self.settings.km, self._attributes(x)])
 
     def _located(self, x: Features) -> NDArray[np.bool_]:
         return np.asarray(np.isfinite(x[:, :2]).all(axis=1))

@@ -62,6 +62,17 @@ class Pricer(Protocol):
             itself refuses a row they are null, and `reasons` says why.
         """
 
+    def explain(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Explains prices.
+
+        Args:
+            rows: As `price` takes them.
+
+        Returns:
+            `explanation`, see `housing.domain.explanation.Explanation`, as JSON; null where the
+            model refuses a row, and `reasons` says why. A row for each house.
+        """
+
 
 @dataclass(frozen=True)
 class ServedModel:

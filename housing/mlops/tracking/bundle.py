@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 PACKAGE = Path(__file__).parents[2]
+EXPLAINS = "domain/explanation.py"
+"""File of this package by which a logged model explains its prices; older ones have none."""
 CODE = (
     "__init__.py",
     "domain/__init__.py",
@@ -39,6 +41,7 @@ CODE = (
     "domain/config_rules.py",
     "domain/data/__init__.py",
     "domain/data/schema.py",
+    EXPLAINS,
     "domain/features.py",
     "domain/interval.py",
     "domain/metrics.py",

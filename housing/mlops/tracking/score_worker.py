@@ -1,8 +1,8 @@
 """Loads a logged model and prices tables: a script, started by `housing.mlops.tracking.worker`.
 
 What it imports of this package is the model's own copy, which is first on the import path. Each
-table comes on standard input as an Arrow IPC stream of its own, and is answered by one on standard
-output; both end with the last table.
+table comes on standard input as an Arrow IPC stream of its own, whose schema says what is asked of
+it, and is answered by one on standard output; both end with the last table.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _APPRAISER = "housing/domain/appraiser.py"
+_ASKED, _PRICE = b"housing.asked", b"price"
 _OPTIONAL = ("sklearn", "sqlalchemy")
 """What xgboost and dataframely import where it is installed, for more than a second of a core, to
 offer classes that no model here uses."""
@@ -40,25 +41,26 @@ def main(bundle: Path, parent: int) -> None:
     import polars as pl
     import pyarrow as pa
 
-    price = _load(bundle)
+    answers_to = _load(bundle)
     while tables.peek(1):  # type: ignore[attr-defined] # it is a BufferedReader
         with pa.ipc.open_stream(tables) as stream:
+            asked = (stream.schema.metadata or {}).get(_ASKED, _PRICE)
             rows = pl.DataFrame(stream.read_all())
-        answer = price(rows).to_arrow()
+        answer = answers_to[asked](rows).to_arrow()
         with pa.ipc.new_stream(answers, answer.schema) as stream:
             stream.write_table(answer)
         answers.flush()
 
 
-def _load(bundle: Path) -> Pricing:
-    """The way from rows to prices that was logged with the model."""
+def _load(bundle: Path) -> dict[bytes, Pricing]:
+    """The ways from rows to answers that were logged with the model."""
     import yaml
 
     model = yaml.safe_load((bundle / "MLmodel").read_text(encoding="utf-8"))
     flavor = model["flavors"]["python_function"]
     code = bundle / flavor["code"]
     if not (code / _APPRAISER).is_file():
-        return _load_by_mlflow(bundle)
+        return {_PRICE: _load_by_mlflow(bundle)}
     sys.path.insert(0, str(code))
     with _hidden(*_OPTIONAL):
         import dataframely  # noqa: F401 - loads it before the model does
@@ -66,7 +68,9 @@ def _load(bundle: Path) -> Pricing:
     from housing.domain.appraiser import Appraiser
 
     files = {name: bundle / entry["path"] for name, entry in flavor["artifacts"].items()}
-    return Appraiser.load(files).price
+    appraiser = Appraiser.load(files)
+    # Models that were logged before they could explain have no such method.
+    return {_PRICE: appraiser.price, b"explain": getattr(appraiser, "explain", appraiser.price)}
 
 
 def _load_by_mlflow(bundle: Path) -> Pricing:

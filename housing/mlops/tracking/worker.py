@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self, cast
 
 from housing.errors import ModelError, ModelStoppedError
+from housing.mlops.tracking.bundle import EXPLAINS, PACKAGE
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,7 +31,7 @@ _CHUNK = 1 << 16
 _GRACE = 5.0
 """Seconds that a process has to end, once it has closed its pipes."""
 _LAST_CHUNKS = 4
-_ANSWER = {"prediction", "lower", "upper"}
+_PRICES = frozenset({"prediction", "lower", "upper"})
 
 
 class Worker:
@@ -91,17 +92,41 @@ class Worker:
             ModelError: The model cannot be loaded, or cannot predict these rows.
             ModelStoppedError: It was killed, or gives no answer in time.
         """
+        return self._answer(rows, "price", _PRICES)
+
+    def explain(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Asks the model why it gives these prices.
+
+        Args:
+            rows: As `price` takes them.
+
+        Returns:
+            `explanation`, a `housing.domain.explanation.Explanation` as JSON, null where the model
+            refuses the row; `reasons` say why. A line for each row.
+
+        Raises:
+            ModelError: As `price`, or the model was logged before models could explain.
+            ModelStoppedError: As `price`.
+        """
+        if not (self._bundle / "code" / PACKAGE.name / EXPLAINS).is_file():
+            raise ModelError(
+                "the logged model is older than the explanations of prices",
+                "housing run logs one that explains its prices",
+            )
+        return self._answer(rows, "explain", frozenset({"explanation"}))
+
+    def _answer(self, rows: pl.DataFrame, asked: str, needed: frozenset[str]) -> pl.DataFrame:
         import pyarrow as pa
 
         timer = threading.Timer(self._patience, self._give_up)
         timer.start()
         try:
-            answer = self._ask(rows)
+            answer = self._ask(rows, asked)
         except (OSError, pa.ArrowException) as error:
             raise self._failure() from error
         finally:
             timer.cancel()
-        if answer.height != rows.height or not _ANSWER.issubset(answer.columns):
+        if answer.height != rows.height or not needed.issubset(answer.columns):
             raise ModelError(
                 f"the logged model answers {rows.height} rows by {answer.height} rows of "
                 f"{', '.join(answer.columns)}",
@@ -109,12 +134,12 @@ class Worker:
             )
         return answer
 
-    def _ask(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def _ask(self, rows: pl.DataFrame, what: str) -> pl.DataFrame:
         import polars as pl
         import pyarrow as pa
 
         asked, answered = self._process.stdin, self._process.stdout
-        table = rows.to_arrow()
+        table = rows.to_arrow().replace_schema_metadata({"housing.asked": what})
         with pa.ipc.new_stream(asked, table.schema) as stream:
             stream.write_table(table)
         cast(IO[bytes], asked).flush()
