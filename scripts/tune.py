@@ -22,9 +22,9 @@ from optuna.trial import TrialState
 
 from housing.domain.config import CandidateParams, Params, load_params
 from housing.domain.features import Transform, label
-from housing.domain.model import train
 from housing.domain.split import row_ids, sides
 from housing.domain.tables import Table
+from housing.domain.training import stop_early
 from housing.mlops.tracking.connection import connected
 from housing.mlops.tracking.tracked_run import experiment_id
 from housing.settings import Settings, load_settings
@@ -117,7 +117,7 @@ def _mean_rmse(
     """The mean over the cuts, in dollars, or None where the trial was pruned after one of them."""
     errors: list[float] = []
     for cut in cuts:
-        done = train(tried, cut.train, cut.validation, seed, cut.transform)
+        done = stop_early(tried, cut.train, cut.validation, seed, cut.transform)
         errors.append(done.curve[done.best_iteration].validation_rmse)
         trial.report(mean(errors), len(errors))
         if len(errors) < len(cuts) and trial.should_prune():

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from housing.domain.config import Params
 from housing.domain.evaluation import Subject, evaluate, pick_candidate
@@ -37,6 +39,7 @@ def main(params: Params) -> None:
                 for side, file in files.items()
             },
             validation=read_table(files["validation"]),
+            held_out=_held_out(candidate),
             test=read_table(files["test"]),
             places=Transform.load(FEATURES / "transform.json").places,
         ),
@@ -74,6 +77,14 @@ def _leftovers(params: Params) -> list[str]:
         f"{MODELS} also holds {', '.join(names)}, of no candidate in params.yaml: not read, yet "
         f"in the folder's hash; {typeable('housing repro')} removes what stages that are gone left"
     ]
+
+
+def _held_out(candidate: str) -> NDArray[np.float64]:
+    path = MODELS / f"{candidate}.held_out.parquet"
+    try:
+        return pl.read_parquet(path)["predicted"].to_numpy()
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} does not exist", "dvc repro") from error
 
 
 def _training(candidate: str) -> dict[str, Any]:

@@ -8,11 +8,13 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import polars as pl
+
 from housing.domain.config import Params
 from housing.domain.features import Transform
 from housing.domain.metrics import regression_metrics
-from housing.domain.model import train
-from housing.domain.tables import read_table
+from housing.domain.tables import ROW, read_table
+from housing.domain.training import train
 from housing.errors import ConfigError
 from housing.stage import run, say
 
@@ -22,7 +24,10 @@ REPORTS = Path("reports/training")
 
 
 def main(params: Params) -> None:
-    """Writes the model of the candidate named on the command line, and how its training went."""
+    """Writes the model of the candidate named on the command line, and how its training went.
+
+    The held-out prices of the validation rows stand beside the model, which has learned from them.
+    """
     candidate = sys.argv[1] if len(sys.argv) > 1 else ""
     if candidate not in params.train:
         names = ", ".join(params.train)
@@ -42,19 +47,21 @@ def main(params: Params) -> None:
     seconds = time.monotonic() - start
     MODELS.mkdir(parents=True, exist_ok=True)
     training.model.save(MODELS / f"{candidate}.ubj")
-    metrics = regression_metrics(validation.y, training.model.predict(validation.x))
+    held_out = pl.DataFrame({ROW: validation.frame[ROW], "predicted": training.first.held_out})
+    held_out.write_parquet(MODELS / f"{candidate}.held_out.parquet")
+    metrics = regression_metrics(validation.y, training.first.held_out)
     report = {
         "candidate": candidate,
-        "best_iteration": training.best_iteration,
+        "best_iteration": training.first.best_iteration,
         "validation": metrics,
-        "curve": [asdict(step) for step in training.curve],
+        "curve": [asdict(step) for step in training.first.curve],
     }
     REPORTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     (REPORTS / f"{candidate}.json").write_text(text, encoding="utf-8")
     say(
         f"{candidate}: RMSE ${metrics['rmse']:,.0f} on {validation.frame.height:,} "
-        f"validation rows, best iteration {training.best_iteration}, {seconds:.1f} s"
+        f"validation rows, best iteration {training.first.best_iteration}, {seconds:.1f} s"
     )
 
 

@@ -14,8 +14,8 @@ import pytest
 from housing.domain.config import CandidateParams, Params, load_params
 from housing.domain.evaluation import PLOT_POINTS, Evaluation, Subject, evaluate, pick_candidate
 from housing.domain.metrics import METRICS, regression_metrics
-from housing.domain.model import train
 from housing.domain.tables import LATITUDE, LONGITUDE, ROW, TARGET, Table
+from housing.domain.training import train
 
 ROOT = Path(__file__).parents[1]
 PLACES = {"north": (40.0, -120.0), "south": (33.0, -117.0)}
@@ -51,8 +51,8 @@ def params() -> Params:
 @pytest.fixture(scope="module")
 def subject() -> Subject:
     learn, validation, test = table(2_000, 1), table(1_000, 2), table(3_000, 3)
-    model = train(SETTINGS, learn, validation, 7).model
-    metrics = regression_metrics(validation.y, model.predict(validation.x))
+    training = train(SETTINGS, learn, validation, 7)
+    metrics = regression_metrics(validation.y, training.first.held_out)
     trainings: dict[str, dict[str, Any]] = {
         "poor": {"validation": {**metrics, "rmse": 1e6}, "curve": []},
         "good": {
@@ -63,7 +63,8 @@ def subject() -> Subject:
         },
     }
     rows = {"train": 2_000, "validation": 1_000, "test": 3_000}
-    return Subject("good", model, trainings, rows, validation, test, PLACES)
+    held_out = training.first.held_out
+    return Subject("good", training.model, trainings, rows, validation, held_out, test, PLACES)
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from housing.domain.explanation import COMPARABLES, GROUPS, LOCATION, comparables, contributions
-from housing.domain.model import Training, train
 from housing.domain.tables import TARGET, Table
+from housing.domain.training import Training, train
 from tests.test_neighbours import HOUSES, SETTINGS, TEST, TRAIN, TRANSFORM, VALIDATION
 
 

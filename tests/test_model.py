@@ -9,8 +9,9 @@ import pytest
 
 from housing.domain.config import CandidateParams
 from housing.domain.metrics import regression_metrics
-from housing.domain.model import Model, Training, train
+from housing.domain.model import Model
 from housing.domain.tables import ROW, TARGET, Table
+from housing.domain.training import Training, stop_early, train
 from housing.errors import ModelError
 
 TREES = CandidateParams(
@@ -81,28 +82,35 @@ def test_another_seed_gives_other_trees(tmp_path: Path) -> None:
 def test_the_model_is_that_of_the_best_iteration(settings: CandidateParams) -> None:
     # Noise makes the validation error rise before the rounds are used up.
     noisy, held_out = table(100, 4, noise=90_000), table(60, 5, noise=90_000)
-    training = train(settings, noisy, held_out, 7)
+    training = stop_early(settings, noisy, held_out, 7)
     errors = [step.validation_rmse for step in training.curve]
     assert [step.iteration for step in training.curve] == list(range(len(errors)))
     assert len(errors) < settings.n_estimators
     assert training.best_iteration == int(np.argmin(errors))
     assert len(errors) == training.best_iteration + 1 + settings.early_stopping_rounds
     assert training.model.booster.num_boosted_rounds() == training.best_iteration + 1
-    for side, expected in (
-        (held_out, errors[training.best_iteration]),
-        (noisy, training.curve[training.best_iteration].train_rmse),
-    ):
-        rmse = regression_metrics(side.y, training.model.predict(side.x))["rmse"]
-        assert rmse == pytest.approx(expected, rel=1e-5)
+    rmse = regression_metrics(held_out.y, training.held_out)["rmse"]
+    assert rmse == pytest.approx(errors[training.best_iteration], rel=1e-5)
 
 
-def test_validation_rows_say_when_to_stop_and_nothing_else(tmp_path: Path) -> None:
+@BOTH
+def test_no_validation_price_reaches_what_is_held_out(settings: CandidateParams) -> None:
     # As many rounds either way: the trees themselves must not know the validation rows.
-    settings = TREES.model_copy(update={"n_estimators": 3})
-    other = table(200, 9)
-    path = tmp_path / "model.ubj"
-    digests = {digest(train(settings, TRAIN, side, 7), path) for side in (VALIDATION, other)}
-    assert len(digests) == 1
+    settings = settings.model_copy(update={"n_estimators": 1})
+    other = Table(VALIDATION.frame.with_columns(pl.col(TARGET) * 2 + 1))
+    first, second = (stop_early(settings, TRAIN, side, 7) for side in (VALIDATION, other))
+    assert first.best_iteration == second.best_iteration == 0
+    assert first.held_out.tolist() == second.held_out.tolist()
+
+
+def test_the_model_learns_from_the_validation_rows_in_the_end() -> None:
+    few = Table(TRAIN.frame[:60])
+    training = train(TREES, few, VALIDATION, 7)
+    errors = [
+        regression_metrics(VALIDATION.y, prices)["rmse"]
+        for prices in (training.first.held_out, training.model.predict(VALIDATION.x))
+    ]
+    assert errors[1] < 0.9 * errors[0]
 
 
 @BOTH

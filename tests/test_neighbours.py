@@ -12,16 +12,19 @@ import pytest
 from housing.domain.config import CandidateParams, NeighbourParams, load_params, parse_params
 from housing.domain.features import Transform, label
 from housing.domain.metrics import regression_metrics
-from housing.domain.model import Model, Training, train
+from housing.domain.model import Model
 from housing.domain.nearest import SOFTENING
 from housing.domain.neighbours import Neighbours
 from housing.domain.split import row_ids
 from housing.domain.tables import Table
+from housing.domain.training import Training, stop_early, train
 from housing.errors import ConfigError, ModelError
 from tests.synthetic import make_params
 
 PARAMS = make_params()
-ASKED = NeighbourParams(near=(1, 3), alike=(2,), attributes={"income": 2}, km=20, per="income")
+ASKED = NeighbourParams(
+    near=(1, 3), alike=(2,), around=(5,), attributes={"income": 2}, km=20, per="income"
+)
 SETTINGS = CandidateParams(
     booster="gbtree",
     n_estimators=60,
@@ -87,6 +90,12 @@ def test_the_features_are_those_of_the_nearest_training_rows() -> None:
             {"mean": mean, "std": price.std(), "median": np.median(price)}, rel=1e-3
         )
         assert made["near_3_reach"][row] == pytest.approx(km[three[-1]], rel=1e-3)
+        five = np.argsort(km)[:5]
+        middle = np.average(income[five], weights=1 / (km[five] + SOFTENING))
+        unit = TRANSFORM.numbers["income"].scale
+        assert made["around_5_income_above"][row] == pytest.approx(
+            (house["income"] - middle) / unit, abs=1e-3
+        )
         assert made["near_1_mean"][row] == pytest.approx(price[0], rel=1e-6)
         assert made["near_3_per_income"][row] == pytest.approx(mean / level, rel=1e-3)
         assert made["near_3_by_income"][row] == pytest.approx(
@@ -127,8 +136,8 @@ def test_no_price_of_the_own_identity_reaches_a_training_row() -> None:
 def test_a_changed_target_of_a_held_out_row_changes_no_prediction(training: Training) -> None:
     wrong = Table(VALIDATION.frame.with_columns(pl.col("_target").reverse()))
     fixed = SETTINGS.model_copy(update={"n_estimators": 1})  # validation says only when to stop
-    models = [train(fixed, TRAIN, side, 7, TRANSFORM).model for side in (VALIDATION, wrong)]
-    assert models[0].predict(TEST.x).tolist() == models[1].predict(TEST.x).tolist()
+    first, second = (stop_early(fixed, TRAIN, side, 7, TRANSFORM) for side in (VALIDATION, wrong))
+    assert first.held_out.tolist() == second.held_out.tolist()
     other = Table(TEST.frame.with_columns(pl.lit(1.0).alias("_target")))
     assert training.model.predict(TEST.x).tolist() == training.model.predict(other.x).tolist()
 
@@ -161,7 +170,7 @@ def test_rows_are_priced_one_by_one_as_together_and_from_a_file(
     together = loaded.predict(x)
     assert together.tolist() == training.model.predict(x).tolist()
     assert together[:40].tolist() == [loaded.predict(x[i : i + 1])[0] for i in range(40)]
-    assert next(iter(loaded.importance())).startswith(("near_", "alike_"))
+    assert next(iter(loaded.importance())).startswith(("near_", "alike_", "around_"))
 
 
 def test_the_same_rows_give_the_same_file(training: Training, tmp_path: Path) -> None:
@@ -197,6 +206,11 @@ def test_a_table_without_a_location_has_no_neighbours() -> None:
     nowhere = TRANSFORM.model_copy(update={"location": None})
     with pytest.raises(ModelError, match="need a table with a latitude and a longitude"):
         Neighbours.fit(TRAIN, nowhere, ASKED)
+
+
+def test_neighbours_are_not_left_out_in_silence() -> None:
+    with pytest.raises(ConfigError, match="without the features' transform"):
+        train(SETTINGS, TRAIN, VALIDATION, 7)
 
 
 def test_damaged_neighbours_are_refused(training: Training, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from xgboost import XGBRegressor
 from housing.domain.config import Params, load_params, parse_params
 from housing.domain.features import Transform, label
 from housing.domain.metrics import regression_metrics
-from housing.domain.model import train
 from housing.domain.split import row_ids, sides
 from housing.domain.tables import Table
+from housing.domain.training import train
 
 ROOT = Path(__file__).parents[1]
 ROWS = 3000

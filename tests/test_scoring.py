@@ -12,9 +12,10 @@ from housing.domain.data.quality import describe
 from housing.domain.data.schema import RowSchema
 from housing.domain.drift import LIMIT, drift
 from housing.domain.features import Transform, label
-from housing.domain.model import Model, train
+from housing.domain.model import Model
 from housing.domain.scoring import Scores, ServedModel, score
 from housing.domain.tables import Table
+from housing.domain.training import train
 from housing.errors import DataError
 
 ROOT = Path(__file__).parent.parent

@@ -71,6 +71,7 @@ class NeighbourParams(Section):
     Attributes:
         near: How many of the nearest training rows on the map each statistic is made of.
         alike: The same for the nearest on the map and in attributes together.
+        around: Of how many of the nearest on the map the mean of each attribute is made.
         attributes: Weight of one standard deviation of each attribute's ranks.
         km: Distance on the map that counts as much as a weight of 1.
         per: Column by which prices are divided: their ratio is a further statistic.
@@ -78,6 +79,7 @@ class NeighbourParams(Section):
 
     near: tuple[Annotated[int, Field(ge=1)], ...]
     alike: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    around: tuple[Annotated[int, Field(ge=1)], ...] = ()
     attributes: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     km: float = Field(default=15, gt=0)
     per: str | None = None

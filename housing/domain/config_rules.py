@@ -144,6 +144,8 @@ def _neighbours(content: Mapping[str, Any]) -> Iterator[Fault]:
             yield key, "need a column with the role latitude and one longitude"
         if not as_list(settings.get("near")) and not as_list(settings.get("alike")):
             yield key, "near and alike are both empty"
+        if as_list(settings.get("around")) and not as_mapping(settings.get("attributes")):
+            yield f"{key}.around", "the mean of which attributes? there are none"
         per = settings.get("per")
         for part, names in (
             ("attributes", [*as_mapping(settings.get("attributes"))]),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from housing.domain.config import Coordinates, Params
 from housing.domain.coverage import coverages
@@ -38,6 +39,7 @@ class Subject:
         trainings: The training report of every candidate, by name.
         rows: Number of rows on each side of the split.
         validation: Rows that calibrate the prediction interval.
+        held_out: Their prices in dollars, by a model that has not learned from them, shape (rows,).
         test: Rows that nobody has looked at yet.
         places: Regions of the residual analysis: a row belongs to the nearest. May be empty.
     """
@@ -47,6 +49,7 @@ class Subject:
     trainings: Mapping[str, Mapping[str, Any]]
     rows: Mapping[str, int]
     validation: Table
+    held_out: NDArray[np.float64]
     test: Table
     places: Mapping[str, Coordinates]
 
@@ -89,8 +92,8 @@ def evaluate(subject: Subject, params: Params) -> Evaluation:
         DataError: There are too few rows, or a price or prediction that cannot be measured.
         ModelError: The model does not fit the features.
     """
-    settings, validation = params.evaluate, subject.validation
-    interval = Interval.fit(validation.y, subject.model.predict(validation.x), settings.coverage)
+    settings = params.evaluate
+    interval = Interval.fit(subject.validation.y, subject.held_out, settings.coverage)
     scored = _score(subject.model, subject.test, interval)
     actual, predicted = scored["actual"].to_numpy(), scored["predicted"].to_numpy()
     metrics = regression_metrics(actual, predicted)

@@ -17,7 +17,11 @@ COMPARABLES: Final = 5
 """Houses that are named beside a price."""
 LOCATION: Final = "location"
 """Group of all that is made of latitude and longitude."""
-GROUPS: Final = {"near": "houses nearby", "alike": "similar houses"}
+GROUPS: Final = {
+    "near": "prices nearby",
+    "alike": "prices of similar houses",
+    "around": "neighbourhood",
+}
 """Groups of what is made of the training rows around a house, by the start of their names."""
 
 
@@ -138,7 +142,7 @@ def comparables(
 
 
 def _groups(transform: Transform) -> dict[str, str]:
-    """The column that a feature is made of, or the location; other features stand for themselves."""
+    """What a feature is made of: a column, or the location. Other features stand for themselves."""
     found = {}
     for name, kind in transform.inputs.items():
         if kind == "date":

@@ -131,16 +131,6 @@ def conformal_halfwidth(actual: Numbers, predicted: Numbers, coverage: float) ->
     return float(np.sort(np.abs(actual - predicted))[rank - 1])
 
 
-def interval_coverage(actual: Numbers, predicted: Numbers, halfwidth: float) -> float:
-    """Share of prices that lie within a half-width (dollars) of their prediction, 0 to 1.
-
-    Raises:
-        DataError: There is no row, the shapes differ, or a value is not a finite number.
-    """
-    _require_numbers(actual, predicted)
-    return float(np.mean(np.abs(actual - predicted) <= halfwidth))
-
-
 def _sums(actual: Numbers, predicted: Numbers) -> Numbers:
     """What each row adds to the sums that all metrics are made of, shape (rows, 6)."""
     _require_numbers(actual, predicted)

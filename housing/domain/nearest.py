@@ -24,8 +24,8 @@ km on the map, in weighted standard deviations with attributes."""
 RIDGE: Final = 0.3
 """Holds the slope of the price along a column down: variances of the column in the training rows
 that are added to its variance among the neighbours (chosen by validation)."""
-FEW: Final = 512
-"""Rows below which threads cost more than they save."""
+LEAF: Final = 32
+"""Points that are compared one by one at the end of a search: the fastest for 8 dimensions."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def tree_of(points: Floats) -> KDTree:
     """
     from scipy.spatial import KDTree
 
-    return KDTree(points)  # type: ignore[no-untyped-call]  # scipy publishes no types
+    return KDTree(points, leafsize=LEAF)  # type: ignore[no-untyped-call]  # scipy publishes no types
 
 
 def nearest(tree: KDTree, points: Floats, count: int, own: Own | None = None) -> Found:
@@ -90,9 +90,8 @@ def nearest(tree: KDTree, points: Floats, count: int, own: Own | None = None) ->
         own: Which rows a point must not find; None where it may find all.
     """
     if own is None:
-        threads = 1 if len(points) < FEW else -1
         away, index = tree.query(  # type: ignore[no-untyped-call]  # as above
-            points, range(1, count + 1), workers=threads
+            points, range(1, count + 1)
         )
         return Found(away, index)
     away = np.empty((len(points), count))
@@ -159,3 +158,26 @@ def statistics(
             # A ridge, so that neighbours that are all alike give no slope.
             held = (pull * offsets).sum(axis=1) + RIDGE * total * per.spread**2
             yield mean + (pull * some).sum(axis=1) / held * (per.here - level)
+
+
+def surroundings(
+    away: Floats, around: Floats, here: Floats, counts: tuple[int, ...]
+) -> Iterator[Floats]:
+    """Compares a column of a row with that of the nearest rows.
+
+    Args:
+        away: Distances, the smallest first, shape (rows, neighbours).
+        around: The column in the neighbours, shape (rows, neighbours).
+        here: The column in the rows themselves, shape (rows,).
+        counts: Of how many neighbours each mean is made.
+
+    Yields:
+        For each count the mean weighted by inverse distance, and how far the row is above it; each
+        of shape (rows,).
+    """
+    every = 1 / (away + SOFTENING)
+    for count in counts:
+        weights = every[:, :count]
+        mean = (weights * around[:, :count]).sum(axis=1) / weights.sum(axis=1)
+        yield mean
+        yield here - mean

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import base64
 import math
+import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
@@ -35,6 +37,7 @@ from housing.domain.nearest import (
     nearest,
     statistic_names,
     statistics,
+    surroundings,
     tree_of,
 )
 from housing.domain.tables import ROW, Table
@@ -47,7 +50,7 @@ LEVELS: Final = 201
 """Quantiles by which the distribution of an attribute is described."""
 SPREAD: Final = math.sqrt(12)
 """Standard deviations of a uniform distribution in its width."""
-CHUNK: Final = 8192
+CHUNK: Final = 1024
 """Rows that are looked up at a time, so that what is in use fits into a processor's cache."""
 
 
@@ -117,7 +120,11 @@ class Neighbours:
             raise ModelError(f"only {largest} training row(s) have neighbours on the map", hint)
         counts = {
             name: tuple(sorted({min(count, ids.size - largest) for count in asked}))
-            for name, asked in (("near", settings.near), ("alike", settings.alike))
+            for name, asked in (
+                ("near", settings.near),
+                ("alike", settings.alike),
+                ("around", settings.around),
+            )
         }
         return cls(
             settings=settings.model_copy(update=counts),
@@ -135,11 +142,17 @@ class Neighbours:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the features that are made, in their order."""
-        return tuple(
+        prices = tuple(
             f"{space}_{count}_{name}"
             for space, counts in (("near", self.settings.near), ("alike", self.settings.alike))
             for count in counts
             for name in statistic_names(self.settings.per)
+        )
+        return prices + tuple(
+            f"around_{count}_{name}{kind}"
+            for name in self.settings.attributes
+            for count in self.settings.around
+            for kind in ("", "_above")
         )
 
     def apply(self, x: Features) -> Features:
@@ -218,21 +231,31 @@ class Neighbours:
     ) -> Features:
         made = np.full((len(x), len(self.names)), np.nan, dtype=np.float32)
         located = np.flatnonzero(self._located(x))
-        for start in range(0, len(located), CHUNK):
+
+        def make(start: int) -> None:
             some = located[start : start + CHUNK]
             own = None if codes is None or of_rows is None else Own(codes[some], of_rows)
             made[some] = np.column_stack([*self._features(x[some], own)])
+
+        if located.size:
+            make(0)  # the others find the trees made
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for done in [pool.submit(make, at) for at in range(CHUNK, len(located), CHUNK)]:
+                done.result()
         return made
 
     def _features(self, x: Features, own: Own | None) -> Iterator[Floats]:
         """The columns of `names`, for rows with a location."""
         places = self._places(x)
-        if self.settings.near:
-            found = nearest(self._map, places, self.settings.near[-1], own)
-            yield from self._statistics(x, found, self.settings.near)
-        if self.settings.alike:
-            found = nearest(self._mixed, self._mix(x), self.settings.alike[-1], own)
-            yield from self._statistics(x, found, self.settings.alike)
+        near, alike, around = self.settings.near, self.settings.alike, self.settings.around
+        on_map = nearest(self._map, places, max(1, *near, *around), own)
+        yield from self._statistics(x, on_map, near)
+        if alike:
+            found = nearest(self._mixed, self._mix(x), alike[-1], own)
+            yield from self._statistics(x, found, alike)
+        for column in range(len(self.settings.attributes) if around else 0):
+            here = self._known_attributes(x)[column]
+            yield from surroundings(on_map.away, self._around[column][on_map.index], here, around)
 
     def _statistics(self, x: Features, found: Found, counts: tuple[int, ...]) -> Iterator[Floats]:
         per = None
@@ -252,6 +275,10 @@ class Neighbours:
     @cached_property
     def _per(self) -> Floats:
         return self._unscaled(self.rows)
+
+    @cached_property
+    def _around(self) -> list[Floats]:
+        return self._known_attributes(self.rows)
 
     @cached_property
     def _levels(self) -> list[Floats]:
@@ -292,6 +319,10 @@ class Neighbours:
             )
         ]
         return np.column_stack(columns) if columns else np.empty((len(x), 0))
+
+    def _known_attributes(self, x: Features) -> list[Floats]:
+        """The attributes as they were standardised; what is missing counts as the mean."""
+        return [np.nan_to_num(values.astype(np.float64)) for values in self._of_attributes(x)]
 
     def _of_attributes(self, x: Features) -> list[Features]:
         return [x[:, self.columns.index(name)] for name in self.settings.attributes]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -39,6 +40,11 @@ class Table:
     """
 
     frame: pl.DataFrame
+
+    @classmethod
+    def joined(cls, *tables: Self) -> Self:
+        """The rows of several tables with the same columns, one table behind the other."""
+        return cls(pl.concat([table.frame for table in tables]))
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -46,6 +46,7 @@ class Worker:
 
     def __init__(self, bundle: Path, patience: float = PATIENCE) -> None:
         self._bundle = bundle
+        self._explains = (bundle / "code" / PACKAGE.name / EXPLAINS).is_file()
         self._patience = patience
         self._said: deque[bytes] = deque(maxlen=_LAST_CHUNKS)
         self._timed_out = False
@@ -108,7 +109,7 @@ class Worker:
             ModelError: As `price`, or the model was logged before models could explain.
             ModelStoppedError: As `price`.
         """
-        if not (self._bundle / "code" / PACKAGE.name / EXPLAINS).is_file():
+        if not self._explains:
             raise ModelError(
                 "the logged model is older than the explanations of prices",
                 "housing run logs one that explains its prices",
