@@ -9,9 +9,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from click.testing import Result
 from mlflow.entities import Run
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from housing.cli import app
 from housing.domain.scoring import Scores

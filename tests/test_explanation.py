@@ -47,8 +47,8 @@ def test_the_most_similar_houses_are_named_with_what_they_cost(training: Trainin
     squeezed = np.cos(np.radians(HOUSES["train"]["north"].to_numpy().mean()))
     for each in found:
         away = np.hypot(
-            each.columns["north"] - named["north"],  # type: ignore[operator] # none is missing
-            (each.columns["east"] - named["east"]) * squeezed,  # type: ignore[operator] # as above
+            each.columns["north"] - named["north"],
+            (each.columns["east"] - named["east"]) * squeezed,
         )
         assert each.km == pytest.approx(111.195 * away, rel=1e-2, abs=0.02)
     assert len(found) == COMPARABLES

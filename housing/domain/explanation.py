@@ -143,7 +143,7 @@ def comparables(
 
 def _groups(transform: Transform) -> dict[str, str]:
     """What a feature is made of: a column, or the location. Other features stand for themselves."""
-    found = {}
+    found: dict[str, str] = {}
     for name, kind in transform.inputs.items():
         if kind == "date":
             found |= {f"{name}_{part}": name for part in DATE_FEATURES}
