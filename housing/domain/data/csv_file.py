@@ -8,7 +8,6 @@ rows must be the number of lines.
 from __future__ import annotations
 
 import codecs
-import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -96,7 +95,11 @@ def csv_header(path: Path, csv: CsvParams) -> list[str]:
     with path.open("rb") as file:
         start = LineCounter(file, csv.encoding).read(_HEADER_BYTES).lstrip(b"\r\n")
     line = re.split(rb"[\r\n]", start, maxsplit=1)[0]
-    content = io.BytesIO(line and line + b"\n")
+    # Memory of Arrow's own: one of its threads lets go of it, maybe as the process ends after a
+    # refusal, and a thread that waits for Python then aborts the process.
+    memory = pa.BufferOutputStream()
+    memory.write(line and line + b"\n")
+    content = pa.BufferReader(memory.getvalue())
     with pa_csv.open_csv(content, parse_options=_dialect(csv)) as reader:
         return list(reader.schema.names)
 
