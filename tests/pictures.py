@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -186,9 +185,9 @@ class Story:
         self.has("Approve", "Reject")
         self.take(name)
         run_id = str(self.runs(CHAMPION)[0]["dag_run_id"])
-        for field in self.browser.find_elements(By.CSS_SELECTOR, "form textarea, form input"):
-            with suppress(WebDriverException):
-                field.send_keys(why)
+        field = "//*[normalize-space()='Why']/following::*[self::input or self::textarea][1]"
+        for found in self.browser.find_elements(By.XPATH, field):
+            found.send_keys(why)
         self.press("Approve")
         self.wait(lambda: self.ended(CHAMPION, run_id))
 
