@@ -46,10 +46,17 @@ check_machine() {
 
 hand_over() {
   local volume
+  if [ -e "$workspace/.git" ] && ! setpriv --reuid="$uid" --regid=0 --clear-groups test -w "$workspace/.dvc"; then
+    die "the workspace is a checkout of user $(stat -c %u "$workspace"), and HOUSING_UID=$uid may not write there" \
+      "set HOUSING_UID in .env to the number of its owner, who must not be root; then make stack"
+  fi
   for volume in "$workspace" /remote /airflow/logs /mlflow; do
     # A checkout that is mounted as the workspace belongs to its user already.
-    [ -e "$volume/.git" ] || [ "$(stat -c %u "$volume")" = "$uid" ] ||
-      chown -R "$uid:0" "$volume"
+    [ ! -e "$volume/.git" ] && [ "$(stat -c %u "$volume")" != "$uid" ] || continue
+    [ ! -e "$lock" ] || flock --exclusive --nonblock "$lock" true ||
+      die "HOUSING_UID=$uid, and a scheduler or worker of user $(stat -c %u "$volume") still runs" \
+        "make stack-down, which ends running stages cleanly, then make stack: they are tried again"
+    chown -R "$uid:0" "$volume"
   done
 }
 
