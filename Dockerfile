@@ -16,9 +16,12 @@ RUN pip install --no-cache-dir --root-user-action=ignore uv==0.13.9
 # leaves this layer as it is.
 WORKDIR /workspace
 COPY --from=wanted /wanted ./
-# xgboost-cpu, of the extra `stack`, stands in xgboost's place.
+ARG EXTRAS=""
+# xgboost-cpu, of the extra `stack`, stands in xgboost's place. Each extra is a word of its own.
+# hadolint ignore=SC2046
 RUN mkdir housing && touch housing/__init__.py README.md LICENSE \
-    && uv sync --frozen --no-dev --extra stack --extra celery --no-install-package xgboost
+    && uv sync --frozen --no-dev --no-install-package xgboost \
+        $(printf -- '--extra %s ' stack celery ${EXTRAS})
 COPY docker/slim.sh /tmp/
 RUN sh /tmp/slim.sh /opt/venv
 
@@ -36,6 +39,9 @@ ENV PATH=/opt/venv/bin:$PATH VIRTUAL_ENV=/opt/venv HOME=/home/housing USER=housi
 RUN python3 -m pip uninstall --yes --quiet --root-user-action=ignore pip setuptools wheel \
     || rm -rf /usr/lib/python3/dist-packages/pip /usr/lib/python3/dist-packages/setuptools
 COPY . /opt/housing
+# Where the probes and the log groomers of Airflow's Helm chart look for them.
+RUN ln -s /opt/housing/docker/entrypoint.sh /entrypoint \
+    && ln -s /opt/housing/docker/clean_logs.sh /clean-logs
 # Names this image's content: docker/init.sh and docker/graceful.py compare it with the workspace's.
 # The names of the files must be relative, and the shell is dash, which has no pipefail.
 # hadolint ignore=DL3003,DL4006

@@ -3,5 +3,4 @@
 set -euo pipefail
 days=${HOUSING_KEEP_DAYS:-60}
 airflow db clean --yes --skip-archive --clean-before-timestamp "$(date -u -d "-$days days" +%FT%T+00:00)"
-find /airflow/logs -type f -mtime +"$days" -delete
-find /airflow/logs -mindepth 1 -type d -empty -delete
+AIRFLOW__LOG_RETENTION_DAYS=$days bash /opt/housing/docker/clean_logs.sh once
