@@ -66,6 +66,12 @@ def opens_by_tls(stack: Stack) -> None:
         origin = {"Origin": f"https://{HOST}:{mlflow}"}
         known = trusting.post(models, json=found, auth=stack.login, headers=origin)
         check(known.status_code == httpx.codes.OK, "MLflow answers its own pages over TLS")
+        guesses = [trusting.post(models, json=found, auth=("admin", f"{n}")) for n in range(12)]
+        codes = [guess.status_code for guess in guesses]
+        check(codes[0] == httpx.codes.UNAUTHORIZED, f"MLflow refuses a wrong password: {codes[0]}")
+        check(codes[-1] == httpx.codes.FORBIDDEN, f"it is not asked for the twelfth: {codes[-1]}")
+        last = trusting.post(models, json=found, auth=stack.login).status_code
+        check(last == httpx.codes.OK, "who is logged in works on")
 
 
 def answers(client: httpx.Client, url: str) -> bool:
