@@ -6,14 +6,16 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from scripts.run_once import AirflowApi
+from scripts.run_once import ENDED, AirflowApi
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "housing-stack-test"
@@ -21,6 +23,7 @@ DAG = "/dags/housing_ml_pipeline"
 MODEL = "housing-price"
 SCHEDULER = "airflow-scheduler"
 API = "airflow-api-server"
+PROCESSOR = "airflow-dag-processor"
 LONG_STAGE = "train_model.xgboost"
 LONG_COMMAND = "stages/train_model.py xgboost"
 BEGIN = time.monotonic()
@@ -55,6 +58,24 @@ def free_port() -> int:
         return port
 
 
+def load() -> str:
+    """Under which condition a time was taken: how many processes want how many cores."""
+    return f"(load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores)"
+
+
+@contextmanager
+def busy_cores() -> Iterator[None]:
+    """All cores of the machine have something to do meanwhile."""
+    loop = [sys.executable, "-c", "while True: pass"]
+    busy = [subprocess.Popen(loop) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
 def docker(*arguments: str, text: str | None = None) -> str:
     """Calls Docker, with a standard input; returns what it printed."""
     done = subprocess.run(
@@ -81,6 +102,7 @@ class Stack:
         self.ports = {name: free_port() for name in ("AIRFLOW_PORT", "MLFLOW_PORT", "FLOWER_PORT")}
         self.env = {name: str(port) for name, port in self.ports.items()}
         self.env |= {"HOUSING_RETRY_DELAY": "2", "COMPOSE_PROJECT_NAME": PROJECT}
+        self.env |= {"HOUSING_EXTRAS": "s3 kubernetes"}
         url = f"http://127.0.0.1:{self.ports['AIRFLOW_PORT']}"
         self.airflow = AirflowApi(url, self.password["AIRFLOW_ADMIN_PASSWORD"])
         self.mlflow_url = f"http://127.0.0.1:{self.ports['MLFLOW_PORT']}/api/2.0"
@@ -153,16 +175,30 @@ class Stack:
         check(state == "success", f"{run} ended as success")
         return tasks
 
+    def is_idle(self) -> bool:
+        """Whether every run of the DAG has ended, also those that a delivery began."""
+        runs = self.airflow.call("GET", f"{DAG}/dagRuns")["dag_runs"]
+        return all(run["state"] in ENDED for run in runs)
+
     def task(self, run: str, task: str) -> dict[str, Any]:
         """What Airflow knows of one task of a run."""
         return self.airflow.call("GET", f"{DAG}/dagRuns/{run}/taskInstances/{task}")
 
-    def in_the_middle(self) -> str:
-        """Starts a run that does everything; returns its id in the middle of the long stage."""
-        run = self.airflow.trigger(dvc_force="all")
+    def in_the_middle(self, **conf: str) -> str:
+        """Starts a run, by default of everything; returns its id in its long stage."""
+        run = self.airflow.trigger(**(conf or {"dvc_force": "all"}))
         until(lambda: self.airflow.tasks(run).get(LONG_STAGE) == "running", f"{LONG_STAGE} runs")
         until(lambda: LONG_COMMAND in self.processes(), "its command runs")
         return run
+
+    def train_long(self, *, long: bool = True) -> None:
+        """Lets the long stage train for an hour, or as long as it should."""
+        change = "cp params.yaml .params && sed -i"
+        for name in ("n_estimators", "early_stopping_rounds"):
+            change += f" -e '/^  xgboost:/,/^  neighbours:/s/{name}: .*/{name}: 1000000/'"
+        change += " params.yaml"
+        # The scheduler may be stopped; this one has the workspace, too.
+        self.inside(PROCESSOR, "sh", "-c", change if long else "mv .params params.yaml")
 
     def processes(self) -> str:
         """The command lines of all that runs in the scheduler's container."""

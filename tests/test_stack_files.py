@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -177,6 +178,14 @@ def test_executor_and_profile_belong_together(executor: str, profiles: str) -> N
     assert "next: put both" in done.stderr
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="init tries as another user")
+def test_a_checkout_that_the_user_may_not_write_is_no_workspace(installed: Path) -> None:
+    (installed / "workspace/.git").mkdir()
+    done = _part_of_init(installed, "hand_over", uid=1234)
+    assert done.returncode == 1
+    assert "checkout of user 0, and HOUSING_UID=1234 may not write there" in done.stderr
+
+
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
     """The project as an image holds it, beside a workspace that it prepared."""
@@ -199,21 +208,25 @@ def _service(installed: Path, *command: str) -> subprocess.Popen[str]:
     )
 
 
-def _claim(installed: Path) -> subprocess.CompletedProcess[str]:
-    """Runs the part of init that claims the workspace."""
+def _part_of_init(installed: Path, call: str, uid: int = 50000) -> subprocess.CompletedProcess[str]:
     text = (ROOT / "docker/init.sh").read_text()
     functions = text[: text.index("\ncheck_settings\n")]
     return subprocess.run(
-        ["bash", "-c", f"{functions}\nif claim_workspace; then echo claimed; fi"],
+        ["bash", "-c", f"{functions}\n{call}"],
         env=os.environ
         | {
             "HOUSING_ROOT": str(installed / "workspace"),
             "HOUSING_PROJECT": str(installed / "housing"),
+            "HOUSING_UID": str(uid),
         },
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def _claim(installed: Path) -> subprocess.CompletedProcess[str]:
+    return _part_of_init(installed, "if claim_workspace; then echo claimed; fi")
 
 
 def test_init_leaves_the_workspace_alone_while_a_scheduler_of_another_image_runs(
@@ -230,6 +243,10 @@ def test_init_leaves_the_workspace_alone_while_a_scheduler_of_another_image_runs
         other = _claim(installed)
         assert other.returncode == 1
         assert "next: make stack-down" in other.stderr
+        # Nor does a stage lose its files to another user.
+        moved = _part_of_init(installed, "hand_over", uid=os.getuid() + 1)
+        assert moved.returncode == 1
+        assert f"of user {os.getuid()} still runs" in moved.stderr
         service.terminate()
     assert _claim(installed).stdout == "claimed\n"
 
@@ -282,3 +299,41 @@ def test_a_service_that_lost_the_signal_gets_it_again(installed: Path) -> None:
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(service.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "given", ["airflow jobs check", "jobs check", "bash -c 'airflow jobs check'"]
+)
+def test_the_entrypoint_is_the_one_that_airflows_chart_calls(tmp_path: Path, given: str) -> None:
+    airflow = tmp_path / "airflow"
+    airflow.write_text('#!/bin/sh\necho "airflow $*"\n')
+    airflow.chmod(0o755)
+    done = subprocess.run(
+        [ROOT / "docker/entrypoint.sh", *shlex.split(given)],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "airflow jobs check\n"
+
+
+def test_old_logs_are_removed_and_a_folder_that_waits_for_its_first_stays(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    (logs / "run/new").mkdir(parents=True)
+    (logs / "run/old").mkdir()
+    for name, days in {"a.log": 20, "b.log": 14}.items():
+        (logs / name).touch()
+        os.utime(logs / name, (time.time() - days * 86400,) * 2)
+    os.utime(logs / "run/old", (time.time() - 7200,) * 2)
+    home = {"PATH": os.environ["PATH"], "AIRFLOW_HOME": str(tmp_path)}
+    subprocess.run(["bash", ROOT / "docker/clean_logs.sh", "once"], env=home, check=True)
+    left = {path.relative_to(logs).as_posix() for path in logs.rglob("*")}
+    assert left == {"b.log", "run", "run/new"}
+
+
+def test_the_bucket_comes_with_no_key_and_gives_it_to_no_service_without_need() -> None:
+    bucket: dict[str, Any] = yaml.safe_load((ROOT / "docker/s3/compose.yaml").read_text())
+    assert set(bucket["x-account"].values()) == {None}
+    with_account = {name for name, one in bucket["services"].items() if "AWS" in str(one)}
+    assert with_account < COMPOSE["services"].keys() - {"init", "postgres", "redis", "flower"}
