@@ -287,7 +287,7 @@ def test_the_outputs_do_not_hang_on_threads_or_the_run(other: Path) -> None:
         for folder in ("data/features", "models", "reports")
         for path in (other / folder).rglob("*.*")
     )
-    assert len(outputs) == 15
+    assert len(outputs) == 17
     before = [path.read_bytes() for path in outputs]
     for name in ("feature_engineering", "train_model xgboost", "evaluate_model"):
         done = script(other, *name.split(), POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1")

@@ -253,9 +253,9 @@ class Neighbours:
         if alike:
             found = nearest(self._mixed, self._mix(x), alike[-1], own)
             yield from self._statistics(x, found, alike)
-        for column in range(len(self.settings.attributes) if around else 0):
-            here = self._known_attributes(x)[column]
-            yield from surroundings(on_map.away, self._around[column][on_map.index], here, around)
+        if around and self.settings.attributes:
+            values = np.take(self._around, on_map.index, axis=1)
+            yield from surroundings(on_map.away, values, self._known_attributes(x), around)
 
     def _statistics(self, x: Features, found: Found, counts: tuple[int, ...]) -> Iterator[Floats]:
         per = None
@@ -277,7 +277,7 @@ class Neighbours:
         return self._unscaled(self.rows)
 
     @cached_property
-    def _around(self) -> list[Floats]:
+    def _around(self) -> Floats:
         return self._known_attributes(self.rows)
 
     @cached_property
@@ -320,9 +320,9 @@ class Neighbours:
         ]
         return np.column_stack(columns) if columns else np.empty((len(x), 0))
 
-    def _known_attributes(self, x: Features) -> list[Floats]:
+    def _known_attributes(self, x: Features) -> Floats:
         """The attributes as they were standardised; what is missing counts as the mean."""
-        return [np.nan_to_num(values.astype(np.float64)) for values in self._of_attributes(x)]
+        return np.nan_to_num(np.array(self._of_attributes(x), dtype=np.float64))
 
     def _of_attributes(self, x: Features) -> list[Features]:
         return [x[:, self.columns.index(name)] for name in self.settings.attributes]
