@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from housing.domain.config import Params, load_params
 from housing.engine.errors import ExplainedError
@@ -33,10 +34,21 @@ def run(body: Callable[[Params], None]) -> None:
         body(load_params(Path("params.yaml")))
     except ExplainedError as error:
         sys.stderr.write(f"error: {error}\n")
-        sys.exit(_exit_code(error))
+        leave(_exit_code(error))
     root = dvc_root()
     if root:
         note_duration(root, os.environ["DVC_STAGE"], time.monotonic() - start)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process at once, with everything printed.
+
+    A thread of Arrow that reads ahead may still hold a file of Python's. While Python winds up,
+    that thread would abort the process, whose exit code then tells nothing of the error.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _exit_code(error: ExplainedError) -> int:

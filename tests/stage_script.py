@@ -11,6 +11,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from housing import stage
+
 STAGES = Path(__file__).parents[1] / "stages"
 
 
@@ -25,6 +27,7 @@ def run_here(project: Path, name: str, *arguments: str) -> CompletedProcess[str]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.chdir(project)
         patch.setattr(sys, "argv", [script, *arguments])
+        patch.setattr(stage, "leave", sys.exit)  # the process is that of the tests
         try:
             runpy.run_path(script, run_name="__main__")
         except SystemExit as end:

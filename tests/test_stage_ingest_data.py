@@ -82,6 +82,13 @@ def test_the_stage_says_what_is_wrong(project: Path, lines: list[str]) -> None:
     assert not any((project / out).exists() for out in OUTS)
 
 
+def test_a_short_line_ends_the_process_by_its_exit_code(project: Path, lines: list[str]) -> None:
+    deliver(project, "a.csv", [*lines[:50], "1,2"])
+    done = run(project)  # Arrow's thread held the file, and aborted three in ten of these
+    assert done.returncode == os.EX_DATAERR, done.stderr
+    assert "Expected 9 columns, got 2" in done.stderr
+
+
 def test_outputs_do_not_hang_on_the_number_of_threads(project: Path, lines: list[str]) -> None:
     deliver(project, "a.csv", lines[:15_000])
     deliver(project, "b.csv", [lines[0], *lines[10_000:]])
