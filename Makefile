@@ -52,6 +52,9 @@ bench: .venv/synced ## run the approaches side by side (some 40 minutes, and not
 	@$(UV) run python benchmarks/compare_days.py $(REPEATS)
 	@$(UV) run python benchmarks/compare_branches.py $(REPEATS)
 	@$(UV) run python benchmarks/compare_chain.py $(REPEATS)
+	@$(UV) run python benchmarks/cold_run.py $(REPEATS)
+	@$(UV) run python benchmarks/growth.py
+	@$(UV) run python benchmarks/report.py
 
 # The DAGs of benchmarks/approaches, beside those of dags/.
 ifdef APPROACHES
@@ -72,7 +75,7 @@ lint: .venv/synced ## check style, types and import layers
 	@$(UV) run ruff format --check
 	@$(UV) run mypy
 	@$(UV) run lint-imports
-	@$(UV) run shellcheck .ci/run docker/*.sh scripts/backup scripts/restore scripts/secrets scripts/uv
+	@$(UV) run shellcheck .ci/run docker/*.sh scripts/backup scripts/restore scripts/secrets scripts/tidy-cache scripts/uv
 	@$(UV) run hadolint Dockerfile
 
 format: .venv/synced ## lay the code out
@@ -94,8 +97,8 @@ stack-deliver: ## deliver a file into the running stack: make stack-deliver FILE
 	@$(COMPOSE) exec -T airflow-scheduler sh -c \
 		'cd "$$(mktemp -d)" && cat >"$$0" && housing deliver "$$0"' "$(notdir $(FILE))" <"$(FILE)"
 
-stack-test: ## prove the stack: runs, a crash, a restart (Docker, some 20 minutes)
-	@$(UV) run python -m tests.stack
+stack-test: .venv/synced ## prove the stack (Docker, some 30 minutes): [STOPS=1] graceful stops
+	@$(UV) run python -m tests.stack $(STOPS)
 
 stack-down: ## stop the stack; its volumes keep everything
 	@$(COMPOSE) --profile celery --profile test down
