@@ -6,12 +6,13 @@ two rows are equal and prices keep what they depend on. Every stage's command ru
 DVC: hashing is DVC's own cost and no part of this.
 
 Usage: ``make bench``, or
-``UV_ENV_FILE=local.env uv run python benchmarks/growth.py [ROWS ...]``, by default 20,000 and
-200,000.
+``UV_ENV_FILE=local.env uv run python benchmarks/growth.py [ROWS ...] [--until STAGE]``, by default
+20,000 and 200,000 rows and all stages.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import subprocess
@@ -86,17 +87,22 @@ def run_command(command: str, root: Path) -> Cost:
     )
 
 
-def main(sizes: list[int]) -> None:
-    """Measures each size in a clone of its own, and keeps what it found."""
+def main(sizes: list[int], until: str) -> None:
+    """Measures each size in a clone of its own, and keeps what it found.
+
+    Args:
+        sizes: Rows of the deliveries.
+        until: Name of the last stage to run.
+    """
     source = pl.read_csv(ROOT / "data" / "landing" / "california_housing.csv")
     for rows in sizes:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder) / "p"
             subprocess.run(["git", "clone", "--quiet", str(ROOT), str(root)], check=True)
             resample(source, rows, root / "data" / "landing" / "california_housing.csv")
+            stages = graph.load(root)
             costs = {}
-            # The last stage records what DVC hashed, so it needs DVC; it reads no row.
-            for node in graph.load(root).stages[:-1]:
+            for node in stages.stages[: stages.names.index(until) + 1]:
                 for out in node.outs:
                     (root / out).parent.mkdir(parents=True, exist_ok=True)
                 costs[node.name] = run_command(node.cmd[0], root)
@@ -105,4 +111,9 @@ def main(sizes: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(text) for text in sys.argv[1:]] or list(SIZES))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("rows", nargs="*", type=int, default=list(SIZES))
+    # track_model records what DVC hashed, so it needs DVC; it reads no row.
+    parser.add_argument("--until", default="evaluate_model")
+    given = parser.parse_args()
+    main(given.rows, given.until)

@@ -71,11 +71,12 @@ def _growth(content: Content) -> list[str]:
     heads = " | ".join(f"{rows:,} rows" for rows in sizes)
     table = [f"| | {heads} |", "|---" * (len(sizes) + 1) + "|"]
     for stage in costs[sizes[0]]:
-        found = [(rows, costs[rows][stage]) for rows in sizes]
         cells = [
-            f"{cost.cpu_seconds:.1f} s, {1e6 * cost.cpu_seconds / rows:.0f} µs, "
-            f"{cost.peak_gigabytes:.1f} GB"
-            for rows, cost in found
+            f"{cost.cpu_seconds:.1f} s, {1e6 * cost.cpu_seconds / rows:.1f} µs, "
+            f"{cost.peak_gigabytes:.2f} GB"
+            if cost
+            else ""
+            for rows, cost in ((rows, costs[rows].get(stage)) for rows in sizes)
         ]
         table.append(f"| `{stage}` | {' | '.join(cells)} |")
     return table
