@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from housing.cli import commit_delivery
 from housing.cli.commit_delivery import commit_delivery as deliver
 from housing.domain.config import Params, parse_params
 from housing.domain.data.landing import list_landing
 from housing.engine.errors import EngineError
+from housing.engine.execution import bring_back
 from housing.errors import DataError
 from tests.repository import make_repository
 from tests.test_write_back import git
@@ -66,7 +66,7 @@ def test_a_delivery_is_content_in_the_remote_and_a_commit_on_the_branch(
         deliver(new(tmp_path), clone, params)
     git(clone, "push", "--quiet", "--set-upstream", "origin", "main")
     (clone / "open.txt").write_text("work that is not done")
-    keep = commit_delivery.bring_back.keep
+    keep = bring_back.keep
     others = ["other"]
 
     def late(root: Path, file: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_delivery_is_content_in_the_remote_and_a_commit_on_the_branch(
             git(clone, "commit", "--quiet", "--message", "other")
             git(clone, "push", "--quiet")
 
-    monkeypatch.setattr(commit_delivery.bring_back, "keep", late)
+    monkeypatch.setattr(bring_back, "keep", late)
     done, commit = deliver(new(tmp_path), clone, params)
     assert (done.path, done.rows, done.already_there) == (clone / "landing/new.csv", 1, False)
     log = git(tmp_path / "origin.git", "log", "--format=%H %an %s", "main").splitlines()
