@@ -57,7 +57,9 @@ def test_a_kill_that_comes_before_the_run_begins_prevents_it(tmp_path: Path) -> 
     task.on_kill()
     context: Any = {
         "params": {},
-        "ti": SimpleNamespace(dag_id="tiny", run_id="a_run", xcom_push=lambda **_: None),
+        "ti": SimpleNamespace(
+            dag_id="tiny", run_id="a_run", try_number=1, max_tries=0, xcom_push=lambda **_: None
+        ),
     }
     with pytest.raises(StageFailedError, match="was stopped"):
         task.execute(context)

@@ -314,6 +314,7 @@ VALUES = {
     "stack": ("true", True),
     "overrides": ('["seed=2"]', ("seed=2",)),
     "approval_hours": ("8", 8.0),
+    "workspace_kind": ("isolated", "isolated"),
 }
 
 

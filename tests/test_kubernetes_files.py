@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -43,7 +44,8 @@ def test_the_pod_template_is_a_pod() -> None:
     given = read("pod-template.yaml")
     assert unknown_keys(given, "V1Pod") == []
     with client.ApiClient() as api:
-        pod: Any = api.deserialize(json.dumps(given), "V1Pod", "application/json")
+        answer = SimpleNamespace(data=json.dumps(given))
+        pod: Any = api.deserialize(answer, "V1Pod")
     (container,) = pod.spec.containers
     assert container.name == "base"  # the name by which Airflow finds the task's container
     mounts = {mount.name: mount.mount_path for mount in container.volume_mounts}

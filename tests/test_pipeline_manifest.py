@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -333,7 +334,7 @@ def test_a_folder_that_may_not_be_read_holds_no_stages(name: str, root: Path) ->
     [
         lambda text: text[: len(text) // 2],
         lambda _: "",
-        lambda text: text.replace('"format": 2', '"format": 1'),
+        lambda text: re.sub(r'"format": \d+', '"format": 0', text),
         lambda text: text.replace('"dvc": "', '"dvc": "x'),
     ],
     ids=["cut off", "empty", "another format", "another DVC"],
