@@ -93,7 +93,7 @@ def main(repeats: int) -> None:
             project = Project(root)
             for _ in range(repeats):
                 turn(project, services, table)
-    keep("days", table)
+                keep("days", table)  # a turn takes ten minutes: an interruption loses one at most
 
 
 if __name__ == "__main__":

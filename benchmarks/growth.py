@@ -18,7 +18,6 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +72,6 @@ def run_command(command: str, root: Path) -> Cost:
     Raises:
         SystemExit: It failed.
     """
-    begun = time.monotonic()
     process = subprocess.Popen(
         shlex.split(command), cwd=root, env={**os.environ, "HOUSING_ROOT": str(root)}
     )
@@ -81,7 +79,6 @@ def run_command(command: str, root: Path) -> Cost:
     if status:
         sys.exit(f"{command} failed")
     return Cost(
-        seconds=time.monotonic() - begun,
         cpu_seconds=usage.ru_utime + usage.ru_stime,
         peak_gigabytes=usage.ru_maxrss * 1024 / 1e9,
     )

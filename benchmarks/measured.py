@@ -61,12 +61,10 @@ class Cost:
     """What one process took.
 
     Attributes:
-        seconds: Wall time.
         cpu_seconds: Processor time of it and its children.
         peak_gigabytes: Largest resident memory of one process, in 10^9 bytes.
     """
 
-    seconds: float
     cpu_seconds: float
     peak_gigabytes: float
 

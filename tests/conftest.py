@@ -39,6 +39,7 @@ LONGEST = {
     "test_smoke",
     "test_stages_model",
     "test_tracking",
+    "test_wheel",
 }
 
 # The engine's own tests also run where the extra `houses` is not installed: `make wheel-test`.
