@@ -113,16 +113,20 @@ class NotifyOperator(TellingOperator):
 
     def messages(self, context: Context) -> list[Message]:
         """A promotion or a rejection, and the tasks that failed."""
+        ti = context["ti"]
+        judged = _pull(ti, self.validate, xcom_keys.VERDICT)
+        promoted, failures = _pull(ti, self.promote), _pull(ti, self.alert)
+        told = _pull(ti, self.validate, xcom_keys.TOLD_BY)
+        rejected = bool(judged) and not judged["passed"] and not told
+        if not (promoted or rejected or failures):
+            return []  # before the imports, which take a second
         from housing import messages  # with the next one 4 ms of each parse of a DAG file
         from housing.domain.gate import (
             Verdict,  # it comes with polars, which is too heavy for a DAG file
         )
         from housing.orchestration.task_logs import last_lines
 
-        ti = context["ti"]
         model = load_registered(Path(self.root) / "params.yaml").registry.model
-        judged = _pull(ti, self.validate, xcom_keys.VERDICT)
-        promoted, failures = _pull(ti, self.promote), _pull(ti, self.alert)
         links = {"Airflow run": run_page(ti)}
         found: list[Message] = []
         if judged:
@@ -130,7 +134,7 @@ class NotifyOperator(TellingOperator):
             links[RUN_LINK] = load_settings().run_address(verdict.run_id)
             if promoted:
                 found.append(messages.promotion(model, promoted["version"], verdict, links))
-            elif not verdict.passed and not _pull(ti, self.validate, xcom_keys.TOLD_BY):
+            elif rejected:
                 found.append(messages.rejection(model, verdict, links))
         if failures:
             logs = {task: last_lines(ti.dag_id, ti.run_id, task) for task in failures}
