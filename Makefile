@@ -54,7 +54,6 @@ bench: .venv/synced ## run the approaches side by side (some 40 minutes, and not
 	@$(UV) run python benchmarks/compare_chain.py $(REPEATS)
 	@$(UV) run python benchmarks/cold_run.py $(REPEATS)
 	@$(UV) run python benchmarks/growth.py
-	@$(UV) run python benchmarks/report.py
 
 # The DAGs of benchmarks/approaches, beside those of dags/.
 ifdef APPROACHES
