@@ -64,6 +64,23 @@ def make_params(**gate: float) -> Params:
     return parse_params(content)
 
 
+def streets(landing: str, **sections: object) -> Params:
+    """The project's parameters for a table of rooms, street and price, without features.
+
+    Args:
+        landing: The landing folder.
+        sections: Further sections of ``params.yaml`` that replace the project's.
+    """
+    content: dict[str, Any] = load_params(ROOT / "tests/params.yaml").model_dump(mode="json")
+    columns = {
+        "rooms": {"type": "int", "min": 1},
+        "street": {"type": "string"},
+        "price": {"type": "float", "role": "target"},
+    }
+    data = {"landing": landing, "columns": columns, "identity": ["street"]}
+    return parse_params({**content, "data": data, "features": {}, **sections})
+
+
 def under_model(params: Params, model: str) -> Params:
     """The same parameters for a registered model of its own: a server is shared by many tests."""
     registry = params.registry.model_copy(update={"model": model})

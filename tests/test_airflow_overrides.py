@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from housing.engine import graph
+from housing.engine.airflow.run_place import COPY, PARTIAL
 from housing.engine.airflow.task_ids import folder_of
-from housing.engine.airflow.workspace import COPY, FOLDER, PARTIAL, Workspace
+from housing.engine.airflow.workspace import FOLDER, Workspace
 from housing.engine.errors import OptionsError
 from tests.airflow_project import Project
 from tests.repository import make_repository

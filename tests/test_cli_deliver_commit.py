@@ -6,15 +6,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 from housing.cli.commit_delivery import commit_delivery as deliver
-from housing.domain.config import Params, parse_params
+from housing.domain.config import Params
 from housing.domain.data.landing import list_landing
 from housing.engine.errors import EngineError
 from housing.engine.execution import bring_back
 from housing.errors import DataError
 from tests.repository import make_repository
+from tests.synthetic import streets
 from tests.test_write_back import git
 
 ROOT = Path(__file__).parents[1]
@@ -22,15 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def params() -> Params:
-    content = yaml.safe_load((ROOT / "tests/params.yaml").read_text(encoding="utf-8"))
-    columns = {
-        "rooms": {"type": "int", "min": 1},
-        "street": {"type": "string"},
-        "price": {"type": "float", "role": "target"},
-    }
-    content["data"] = {"landing": "landing", "columns": columns, "identity": ["street"]}
-    content["features"] = {}
-    return parse_params(content)
+    return streets("landing")
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import yaml
 
-from housing.domain.config import Params, parse_params
+from housing.domain.config import Params
 from housing.domain.data.deliver import Delivery, deliver
 from housing.domain.data.landing import list_landing
 from housing.errors import DataError
+from tests.synthetic import streets
 
 ROOT = Path(__file__).parents[1]
 HEADER = "rooms,street,price\n"
@@ -21,16 +21,7 @@ BAD = "0,Main,1000\n"
 
 @pytest.fixture
 def params() -> Params:
-    content = yaml.safe_load((ROOT / "tests/params.yaml").read_text(encoding="utf-8"))
-    columns = {
-        "rooms": {"type": "int", "min": 1},
-        "street": {"type": "string"},
-        "price": {"type": "float", "role": "target"},
-    }
-    content["data"] = {"landing": "in/landing", "columns": columns, "identity": ["street"]}
-    content["features"] = {}
-    content["ingest"] = {"max_bad_fraction": 0.5}
-    return parse_params(content)
+    return streets("in/landing", ingest={"max_bad_fraction": 0.5})
 
 
 @pytest.fixture

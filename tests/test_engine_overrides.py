@@ -16,8 +16,9 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 
 from housing.engine import DvcDag, graph
 from housing.engine.airflow.compat import AirflowFailException, AirflowSkipException
+from housing.engine.airflow.run_place import NOTE
 from housing.engine.airflow.sweep import removed_by_the_last, sweep_copies
-from housing.engine.airflow.workspace import NOTE, Workspace
+from housing.engine.airflow.workspace import Workspace
 from housing.engine.errors import OptionsError
 from housing.engine.execution.overrides import apply
 from tests.repository import make_repository

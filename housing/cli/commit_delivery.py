@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +12,12 @@ from housing.domain.config import Params
 from housing.domain.data.deliver import Delivery, deliver
 from housing.engine.errors import EngineError
 from housing.engine.execution import bring_back
+from housing.engine.execution.git_command import git, is_behind
 from housing.errors import DataError
 from housing.mlops.tracking.result import file_md5
 
 TRIES = 5
 """How often the commit is made anew because somebody else pushed meanwhile."""
-
-_BEHIND = ("[rejected]", "cannot lock ref", "failed to update ref")
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def commit_delivery(file: Path, root: Path, params: Params) -> tuple[Delivery, s
             try:
                 return _commit(file, root, clone, branch, params)
             except EngineError as error:
-                if number + 1 == TRIES or not any(word in error.fact for word in _BEHIND):
+                if number + 1 == TRIES or not is_behind(error.fact):
                     raise
     raise AssertionError  # the last try returns or raises
 
@@ -121,14 +118,7 @@ def _followed(root: Path) -> _Branch:
 
 
 def _git(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=folder,
-        env={**os.environ, "GIT_TERMINAL_PROMPT": "0", **(env or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = git(folder, *arguments, env=env)
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).split())
         raise EngineError(f"git {arguments[0]} failed: {said}", "git fetch && git status")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from housing.domain.config import load_registered
 from housing.engine import graph
 from housing.engine.errors import typeable
 from housing.engine.execution import bring_back, lock_entries
+from housing.engine.execution.git_command import git
 from housing.engine.execution.stage_run import StageRun
 from housing.errors import EvidenceError
 from housing.mlops.registry.origin import LOCK, PARAMS, Origin, origin_of
@@ -66,7 +66,7 @@ def _check_out(project: Path, root: Path, known: Origin) -> None:
     if root.exists() and any(root.iterdir()):
         raise EvidenceError(f"{root} is not empty", "housing reproduce VERSION --into FOLDER")
     commit = known.git_revision.removesuffix("+")
-    has = _git(project, "cat-file", "-e", f"{commit}^{{commit}}")
+    has = git(project, "cat-file", "-e", f"{commit}^{{commit}}")
     if has.returncode:
         raise EvidenceError(
             f"version {known.version} was made at commit {commit}, which {project} does not have",
@@ -76,16 +76,11 @@ def _check_out(project: Path, root: Path, known: Origin) -> None:
         (project, ("clone", "--quiet", "--no-checkout", str(project), str(root))),
         (root, ("checkout", "--quiet", "--detach", commit)),
     ):
-        done = _git(place, *arguments)
+        done = git(place, *arguments)
         if done.returncode:
             raise EvidenceError(f"git {arguments[0]}: {done.stderr.strip()}", "git status")
     (root / PARAMS).write_text(known.params, encoding="utf-8")
     (root / LOCK).write_text(known.lock, encoding="utf-8")
-
-
-def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["git", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def _retrained(root: Path, known: Origin) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
@@ -13,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from housing.engine.airflow import isolation
+from housing.engine.airflow.run_place import COPY, left_by_all
 from housing.engine.errors import OptionsError
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def bound(copy: Path, others: Sequence[Path]) -> None:
         if not idle:
             _log.info("the cache holds %.1f GB; other tasks work, so it stays", size / _GB)
             return
-        kept = [str(place / "copy") for place in others if (place / "copy" / ".dvc").is_dir()]
+        kept = [str(place / COPY) for place in others if (place / COPY / ".dvc").is_dir()]
         command = [sys.executable, "-m", "dvc", "--cd", str(copy), "gc", "--workspace", "--force"]
         command += ["--quiet", *(["--projects", *kept] if kept else [])]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -88,11 +88,4 @@ def _size(folder: Path) -> int:
 def _idle(places: Sequence[Path]) -> Iterator[bool]:
     """Whether no task works in these places; none begins meanwhile."""
     with ExitStack() as stack:
-        for place in places:
-            inside = stack.enter_context((place / "inside").open("w"))
-            try:
-                fcntl.flock(inside, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-        yield True
+        yield all(stack.enter_context(left_by_all(place)) for place in places)

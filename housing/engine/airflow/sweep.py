@@ -16,14 +16,8 @@ from housing.engine.airflow.compat import (
     AirflowSkipException,
     DownstreamTasksSkipped,
 )
-from housing.engine.airflow.workspace import (
-    COPY,
-    PARTIAL,
-    Workspace,
-    changing,
-    noted,
-    remove_copy,
-)
+from housing.engine.airflow.run_place import COPY, PARTIAL
+from housing.engine.airflow.workspace import Workspace, changing, noted, remove_copy
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator

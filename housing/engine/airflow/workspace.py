@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 
 from housing.engine import graph
 from housing.engine.airflow import host_cache, isolation
+from housing.engine.airflow.run_place import COPY, INSIDE, LOCKS, NOTE, PARTIAL, left_by_all
 from housing.engine.airflow.task_ids import folder_of
 from housing.engine.errors import OptionsError
 from housing.engine.files import write_whole
@@ -34,7 +35,6 @@ Isolated workspaces have their places in `housing.engine.airflow.isolation.host_
 holds ``copy``, in which the stages work; ``locks``, the ``dvc.lock`` files of a copy that
 was removed; ``inside``, which tasks hold while they work in the copy; and ``run.json``.
 """
-COPY, LOCKS, PARTIAL, INSIDE, NOTE = "copy", "locks", "partial", "inside", "run.json"
 
 
 @dataclass(frozen=True)
@@ -208,10 +208,8 @@ def remove_copy(place: Path) -> bool:
     Returns:
         False where a task works in the copy, which then stays.
     """
-    with (place / INSIDE).open("w") as inside:
-        try:
-            fcntl.flock(inside, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with left_by_all(place) as left:
+        if not left:
             return False
         locks = noted(place).get("locks", [])
         for lock in locks:

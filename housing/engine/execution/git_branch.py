@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 from housing.engine.errors import WriteBackError, fit_to_show
 from housing.engine.execution import lock_entries
+from housing.engine.execution.git_command import git, is_behind
 
 _log = logging.getLogger("housing.engine.execution")
 
@@ -22,7 +22,6 @@ PATIENCE = 60.0
 """Seconds to try again where the repository gives no answer, or somebody else pushes meanwhile."""
 
 _PAUSE = 3.0
-_BEHIND = re.compile(r"\[rejected\]|cannot lock ref|failed to update ref|reference already exists")
 _REFUSED = re.compile(r"\[remote rejected\]|protected branch|pre-receive hook declined")
 
 
@@ -87,7 +86,7 @@ def write(
             if error.permanent or time.monotonic() > deadline:
                 raise
             _log.warning("%s; tried again in %g s", error.fact, _PAUSE)
-            time.sleep(0 if _BEHIND.search(error.fact) else _PAUSE)
+            time.sleep(0 if is_behind(error.fact) else _PAUSE)
 
 
 def _write(
@@ -158,16 +157,8 @@ class _Clone:
             for role in ("AUTHOR", "COMMITTER")
             for what, value in (("NAME", "Airflow"), ("EMAIL", "airflow@localhost"))
         }
-        env = {**who, **os.environ, **self._branch.env, "GIT_TERMINAL_PROMPT": "0"}
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=self._folder,
-            env=env,
-            input=given,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        env = {**who, **os.environ, **self._branch.env}
+        done = git(self._folder, *arguments, env=env, given=given)
         if done.returncode:
             raise self._told(arguments[0], done.stderr)
         return done.stdout
@@ -175,7 +166,7 @@ class _Clone:
     def _told(self, command: str, said: str) -> WriteBackError:
         url, name = fit_to_show(self._branch.url), self._branch.name
         fact = f"git {command} of branch {name} of {url} failed: {' '.join(said.split())}"
-        if _REFUSED.search(said) and not _BEHIND.search(said):
+        if _REFUSED.search(said) and not is_behind(said):
             return WriteBackError(
                 fact,
                 f'let this login push to {name}, or write to another branch: write_back="BRANCH"',

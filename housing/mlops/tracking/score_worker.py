@@ -69,8 +69,10 @@ def _load(bundle: Path) -> dict[bytes, Pricing]:
 
     files = {name: bundle / entry["path"] for name, entry in flavor["artifacts"].items()}
     appraiser = Appraiser.load(files)
-    # Models that were logged before they could explain have no such method.
-    return {_PRICE: appraiser.price, b"explain": getattr(appraiser, "explain", appraiser.price)}
+    answers: dict[bytes, Pricing] = {_PRICE: appraiser.price}
+    if hasattr(appraiser, "explain"):  # the model was logged since there are explanations
+        answers[b"explain"] = appraiser.explain
+    return answers
 
 
 def _load_by_mlflow(bundle: Path) -> Pricing:
