@@ -48,7 +48,7 @@ tune: .venv/synced ## look for better settings: [CANDIDATE=neighbours] [TRIALS=3
 workers-test: .venv/synced ## two Celery workers that share no folder: runs, kills, S3 away (Linux, root, redis-server)
 	@$(UV) run --group workers python -m tests.workers
 
-bench: .venv/synced ## run the approaches side by side (some 40 minutes, and nothing else may run): [REPEATS=5]
+bench: .venv/synced ## run the approaches side by side (about an hour, and nothing else may run): [REPEATS=5]
 	@$(UV) run python benchmarks/compare_days.py $(REPEATS)
 	@$(UV) run python benchmarks/compare_branches.py $(REPEATS)
 	@$(UV) run python benchmarks/compare_chain.py $(REPEATS)

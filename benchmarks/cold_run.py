@@ -27,6 +27,7 @@ from measured import Samples, Table, keep
 from real_airflow import Airflow, airflow
 
 from housing.engine import graph
+from housing.engine.airflow.task_ids import task_id_of
 from housing.engine.stage_notes import last_duration
 
 DAG = "housing_ml_pipeline"
@@ -78,12 +79,13 @@ def split(services: Airflow, root: Path, imported: Mapping[str, float]) -> dict[
         for after in set(task["downstream_task_ids"]) & set(tasks):
             if task["task_id"] in tasks:
                 upstream[after].append(task["task_id"])
+    stages = {task_id_of(name) for name in imported}
     seconds = dict.fromkeys(PARTS, 0.0)
     before = _clock(run["start_date"])
     for name in path(tasks, upstream):
         seconds["scheduler"] += max(0.0, tasks[name]["start"] - before)
         before, whole = tasks[name]["end"], tasks[name]["end"] - tasks[name]["start"]
-        if not name.startswith("stages."):
+        if name not in stages:
             seconds["gate and after" if name in GATE else "Airflow's tasks"] += whole
             continue
         record = services.client.get(f"{here}/{name}/xcomEntries/return_value").json()["value"]
