@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from housing.domain.config import Params
 from housing.domain.evaluation import Subject, evaluate, pick_candidate
+from housing.domain.explained_rows import explained_rows
 from housing.domain.features import Transform
 from housing.domain.model import Model
 from housing.domain.tables import SIDES, read_table
@@ -20,19 +21,22 @@ from housing.errors import ModelError
 from housing.stage import run, say
 
 FEATURES = Path("data/features")
+TRANSFORM = FEATURES / "transform.json"
 MODELS = Path("models")
 REPORTS = Path("reports")
 
 
 def main(params: Params) -> None:
-    """Writes the report, the per-row predictions and the tables behind the plots."""
+    """Writes the report, the predictions, some explanations, and the tables behind the plots."""
     trainings = {name: _training(name) for name in params.candidates}
     candidate = pick_candidate(trainings)
+    model, transform = Model.load(MODELS / f"{candidate}.ubj"), Transform.load(TRANSFORM)
     files = {side: FEATURES / f"{side}.parquet" for side in SIDES}
+    test = read_table(files["test"])
     found = evaluate(
         Subject(
             candidate=candidate,
-            model=Model.load(MODELS / f"{candidate}.ubj"),
+            model=model,
             trainings=trainings,
             rows={
                 side: pl.scan_parquet(file).select(pl.len()).collect().item()
@@ -40,8 +44,8 @@ def main(params: Params) -> None:
             },
             validation=read_table(files["validation"]),
             held_out=_held_out(candidate),
-            test=read_table(files["test"]),
-            places=Transform.load(FEATURES / "transform.json").places,
+            test=test,
+            places=transform.places,
         ),
         params,
     )
@@ -49,6 +53,8 @@ def main(params: Params) -> None:
     _write(REPORTS / "evaluation_report.json", found.report)
     # The report as a whole is too wide for `dvc metrics show`.
     _write(REPORTS / "metrics.json", found.report["metrics"])
+    explained = explained_rows(model, transform, test, found.predictions)
+    _write(REPORTS / "explanations.json", [row.model_dump(mode="json") for row in explained])
     found.predictions.write_parquet(REPORTS / "predictions.parquet")
     for name, table in found.plots.items():
         table.write_csv(REPORTS / "plots" / f"{name}.csv")
@@ -63,7 +69,7 @@ def main(params: Params) -> None:
     )
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def _write(path: Path, content: dict[str, Any] | list[dict[str, Any]]) -> None:
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 

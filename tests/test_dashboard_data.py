@@ -26,6 +26,8 @@ from housing.dashboard.update import update
 from housing.domain.config import Params, load_params
 from housing.domain.data.quality import describe
 from housing.domain.drift import LIMIT, drift
+from housing.domain.explained_rows import ExplainedRow
+from housing.domain.explanation import Contribution, Explanation
 from housing.domain.gate import Check, Verdict
 from housing.domain.scoring import Scores
 from housing.mlops.batch_scoring import track
@@ -55,6 +57,21 @@ PREDICTIONS = pl.DataFrame(
         "lower": [40_000.0 + 900 * row for row in range(300)],
         "upper": [80_000.0 + 900 * row for row in range(300)],
     }
+)
+EXPLAINED = ExplainedRow(
+    kind="miss",
+    actual=400_000,
+    latitude=None,
+    longitude=None,
+    columns={"MedInc": 3.5, "kind": None},
+    explanation=Explanation(
+        prediction=300_000,
+        lower=250_000,
+        upper=350_000,
+        base=200_000,
+        contributions=(Contribution(name="MedInc", dollars=100_000),),
+        comparables=(),
+    ),
 )
 
 
@@ -189,6 +206,8 @@ def test_champion_and_challenger_are_read_from_mlflow(
         move(client, settings, params, alias, champion)
     richer = HOUSES.with_columns(pl.col("MedInc") + 5)
     second = log_result(client, settings, 2, richer)
+    client.log_text(first, '[{"format": "of another day"}]', "reports/explanations.json")
+    client.log_text(second, f"[{EXPLAINED.model_dump_json()}]", "reports/explanations.json")
     checks = (Check(name="rmse", passed=False, value=1, limit=2, sentence="RMSE is too high."),)
     verdict = Verdict(result="2", run_id=second, passed=False, checks=checks)
     client.set_tag(second, "housing.verdict", verdict.model_dump_json())
@@ -208,6 +227,7 @@ def test_champion_and_challenger_are_read_from_mlflow(
         (second, "newest"),
     ]
     assert data.details[0].coverage == 1
+    assert [detail.explained for detail in data.details] == [(), (EXPLAINED,)]
     assert data.details[0].regions == (Region("san_jose", 300, 10_000, -10_000),)
     gaps = [(decile.common, decile.gap) for decile in data.details[1].deciles]
     assert gaps == [(30, 0)] * 10  # both runs hold the same predictions

@@ -36,6 +36,8 @@ from housing.dashboard.model import (
 from housing.dashboard.page import render
 from housing.dashboard.runs import Row, add_quiet_run, shown
 from housing.dashboard.scatter import color_limit
+from housing.domain.explained_rows import ExplainedRow, Kind
+from housing.domain.explanation import Comparable, Contribution, Explanation
 from housing.domain.gate import Check, Verdict
 from tests.browser import CHROMIUM, DRIVER, chromium, show
 
@@ -101,6 +103,27 @@ def check(name: str, sentence: str, *, passed: bool) -> Check:
     return Check(name=name, passed=passed, value=None, limit=None, sentence=sentence)
 
 
+def explained(kind: Kind, actual: float, prediction: float) -> ExplainedRow:
+    """A test row with a column of each kind, and one similar house."""
+    parts = [("income", 30_000.0), ("location", -5_000.0), *((f"c{n}", 10.0) for n in range(12))]
+    similar = {"income": 7.98, "rooms": None}
+    return ExplainedRow(
+        kind=kind,
+        actual=actual,
+        latitude=34,
+        longitude=-120,
+        columns={"income": 8.123456, "rooms": None, "style": EVIL},
+        explanation=Explanation(
+            prediction=prediction,
+            lower=prediction - 9_000,
+            upper=prediction + 9_000,
+            base=200_000,
+            contributions=tuple(Contribution(name=n, dollars=d) for n, d in parts),
+            comparables=(Comparable(price=98_000, km=1.26, columns=similar),),
+        ),
+    )
+
+
 def full() -> DashboardData:
     checks = (
         check("rmse", "RMSE $44,000 is fine.", passed=True),
@@ -112,6 +135,7 @@ def full() -> DashboardData:
         shown(summary("quick__3", 2, ("failed", 0, 0), ("upstream_failed", 0, 0), message=EVIL)),
         shown(summary("scheduled__1", 1, ("ran", 3, 0), ("unchanged", 0.1, 9))),
     )
+    houses = (explained("miss", 100_000, 400_000), explained("spread", 300_000, 290_000))
     deliveries = (
         Delivery("first.csv", 400, {"MedInc": 0.01}),
         Delivery("second.csv", 100, {"MedInc": 0.4}),
@@ -124,7 +148,10 @@ def full() -> DashboardData:
         "champion",
         results=(first, second),
         aliases=(Alias("champion", first, NOW),),
-        details=(detail(first, "champion", 0), detail(second, "newest", 5_000)),
+        details=(
+            detail(first, "champion", 0),
+            replace(detail(second, "newest", 5_000), explained=houses),
+        ),
         moves=(Move(NOW, "staging", "none", "v1", "airflow", "passed the gate"),),
         quality=Quality(500, 490, 8, 2, {"MedInc is null": 8}, deliveries),
         runs=runs,
@@ -299,6 +326,46 @@ def test_controls_steer_the_charts(browser: webdriver.Chrome, tmp_path: Path) ->
     mouse.release().perform()
     WebDriverWait(browser, 10).until(lambda _: 0 < marks(browser)["points"] < before)
     assert "selected region" in browser.find_element("id", "region").text
+
+
+@needs_browser
+def test_the_price_of_the_chosen_house_is_explained(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    opened(browser, tmp_path, full)
+
+    def told(name: str) -> str:
+        return browser.find_element("id", f"house-{name}").text
+
+    assert told("told").startswith("It cost $100,000. The model says $400,000, between $391,000")
+    assert "$300,000 too high. On average it says $200,000" in told("told")
+    lines = told("added").splitlines()
+    assert lines[:2] == ["income 8.1235 +$30,000", "location -$5,000"]
+    assert lines[-2:] == ["4 others +$40", "the model's price $400,000"]
+    assert told("names") == "House Price Away, km income rooms"
+    assert told("similar").splitlines() == ["this $100,000 8.1235", "1 $98,000 1.3 7.98"]
+    choice = Select(browser.find_element("name", "house"))
+    choice.select_by_visible_text("cost $300,000, priced $290,000")
+    assert "$10,000 too low" in told("told")
+
+    place = """
+        const view = window.dashboardViews.get("points");
+        const [x, y] = [view.scale("x")(100000), view.scale("y")(400000)];
+        const box = document.querySelector("#points canvas").getBoundingClientRect();
+        window.scrollTo(0, box.top + window.scrollY - 100);
+        const [[left, top], free] = [view.origin(), view.padding()];
+        return [x + left + free.left - box.width / 2, y + top + free.top - box.height / 2];
+    """
+    right, down = browser.execute_script(place)
+    chart = browser.find_element("css selector", "#points canvas")
+    mouse = webdriver.ActionChains(browser)
+    mouse.move_to_element_with_offset(chart, round(right), round(down)).click().perform()
+    assert "$300,000 too high" in told("told")
+    assert choice.first_selected_option.text == "cost $100,000, priced $400,000"
+
+    Select(browser.find_element("name", "model")).select_by_value("v1 (champion)")
+    assert told("told") == "This result was made before prices were explained."
+    assert not browser.find_element("id", "house-parts").is_displayed()
 
 
 @needs_browser

@@ -19,6 +19,7 @@ import polars as pl
 import pytest
 import yaml
 
+from housing.domain.explained_rows import COUNT
 from housing.domain.features import Transform
 from housing.domain.metrics import METRICS, regression_metrics
 from housing.domain.model import Model
@@ -109,6 +110,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return rows
+
+
 @pytest.fixture(scope="module")
 def california(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project on a sample of its data, reproduced by DVC up to the evaluation."""
@@ -165,6 +171,18 @@ def test_the_reports_agree_with_the_model_and_the_predictions(california: Path) 
     assert report["metrics"]["r2_score"] > 0.5
     regions = {cut["region"] for cut in report["residuals"]["by_region"]}
     assert {"los_angeles", "san_francisco"} <= regions
+    explained = read_rows(california / "reports/explanations.json")
+    assert [row["kind"] for row in explained] == ["miss"] * COUNT + ["spread"] * COUNT
+    errors = (scored["actual"] - scored["predicted"]).abs().sort(descending=True)
+    misses = [abs(row["actual"] - row["explanation"]["prediction"]) for row in explained[:COUNT]]
+    assert misses == errors[:COUNT].to_list()
+    others = [row["explanation"]["prediction"] for row in explained[COUNT:]]
+    assert others == sorted(others)
+    assert {*others} < {*predicted.tolist()}
+    raw = pl.read_parquet(california / "data/interim/houses.parquet")
+    known = explained[0]["columns"]
+    same = [(pl.col(name) - known[name]).abs() < 1e-4 for name in ("MedInc", "Population")]
+    assert raw.filter(same).height == 1
 
 
 def test_dvc_shows_metrics_and_plots(california: Path) -> None:
@@ -278,6 +296,17 @@ def test_another_table_needs_other_parameters_only(other: Path) -> None:
     report = read_json(other / "reports/evaluation_report.json")
     assert report["residuals"]["by_region"] == []
     assert next(iter(report["importance"])) == "area"
+    explained = read_rows(other / "reports/explanations.json")[-1]
+    columns = ["area", "rooms", "kind", "sold", "built", "garage", "area_per_room", "age"]
+    assert list(explained["columns"]) == columns
+    raw = pl.read_parquet(other / "data/interim/houses.parquet")
+    house = raw.row(by_predicate=pl.col("price") == explained["actual"], named=True)
+    known = explained["columns"]
+    assert known["sold"] == f"{house['sold']:%Y-%m}"
+    assert known["kind"] == (house["kind"] if house["kind"] in {"flat", "[house]"} else None)
+    assert known["rooms"] == pytest.approx(house["rooms"], rel=1e-5)
+    assert explained["latitude"] is None
+    assert {part["name"] for part in explained["explanation"]["contributions"]} <= {*columns}
     assert report["metrics"]["r2_score"] > 0.5
 
 
@@ -287,7 +316,7 @@ def test_the_outputs_do_not_hang_on_threads_or_the_run(other: Path) -> None:
         for folder in ("data/features", "models", "reports")
         for path in (other / folder).rglob("*.*")
     )
-    assert len(outputs) == 17
+    assert len(outputs) == 18
     before = [path.read_bytes() for path in outputs]
     for name in ("feature_engineering", "train_model xgboost", "evaluate_model"):
         done = script(other, *name.split(), POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1")

@@ -55,7 +55,7 @@ def charts(
         made["deciles"] = _deciles(models)
         made["coverage"] = _coverage(models, nominal)
     if "points" in tables:
-        made["points"] = scatter.points(tables["points"])
+        made["points"] = scatter.points(tables["points"], tables.get("houses", []))
     if "cells" in tables:
         made["cells"] = scatter.cells(tables["cells"], edge)
     if "drift" in tables:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from housing.dashboard import points
 from housing.dashboard.changes import QUALITY, compare_runs
+from housing.dashboard.explained import read_explained
 from housing.dashboard.files import RunFiles
 from housing.dashboard.history import read_runs
 from housing.dashboard.live import read_live
@@ -124,6 +125,7 @@ def _details(
             nominal=interval["nominal"],
             halfwidth=interval["halfwidth"],
             edge=edge,
+            explained=read_explained(run_id, files),
         )
 
 

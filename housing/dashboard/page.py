@@ -65,8 +65,10 @@ def render(data: DashboardData, cache: Path | None = None) -> str:
         runs=block(data.runs),
         pairs=_pairs,
         rebuild=typeable("housing dashboard"),
+        explain=typeable("housing explain FILE ROW"),
         style=_asset("page.css"),
         script=_asset("page.js"),
+        house=_asset("house.js"),
         library=_library(cache),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from housing.dashboard.explained import houses
 from housing.dashboard.model import METRICS, DashboardData, Decile, Detail, Result
 from housing.dashboard.runs import Row
 from housing.domain.drift import LIMIT
@@ -25,6 +26,7 @@ def tables(data: DashboardData) -> dict[str, list[Row]]:
         "deciles": list(_deciles(data)),
         "points": list(_points(data)),
         "cells": list(_cells(data)),
+        "houses": [row for detail in data.details for row in houses(label(detail), detail)],
         "drift": list(_drift(data)),
     }
     return {name: table for name, table in rows.items() if table}

@@ -22,24 +22,33 @@ IN_REGION = (
 )
 
 
-def points(rows: list[Row]) -> dict[str, Any]:
+def points(rows: list[Row], explained: list[Row]) -> dict[str, Any]:
     """Predicted against actual price, of the rows in the selected region.
+
+    The page's script explains the price of the ring that was clicked, and names it by `house`.
 
     Args:
         rows: Of the table `points`, at least one.
+        explained: Of the table `houses`; they have a ring each.
     """
-    prices = [row[side] for row in rows for side in ("actual", "predicted")]
+    prices = [row[side] for row in (*rows, *explained) for side in ("actual", "predicted")]
     ends = [min(prices), max(prices)]
     scale = alt.Scale(domain=ends, nice=True, zero=False)
     axis = alt.Axis(format="$,.2~s", tickCount=5)
     located = "longitude" in rows[0]
-    base = alt.Chart(alt.NamedData("points")).transform_filter("datum.model == model")
-    dots = (base.transform_filter(IN_REGION) if located else base).mark_circle(
-        size=18, opacity=0.55
-    )
+    place = {
+        "x": alt.X("actual:Q", title="Actual price", scale=scale, axis=axis),
+        "y": alt.Y("predicted:Q", title="Predicted price", scale=scale, axis=axis),
+    }
+    tooltip = [
+        alt.Tooltip("actual:Q", title="Actual", format="$,.0f"),
+        alt.Tooltip("predicted:Q", title="Predicted", format="$,.0f"),
+        *([alt.Tooltip("latitude:Q"), alt.Tooltip("longitude:Q")] if located else []),
+    ]
+    dots = _shown("points", located=located).mark_circle(size=18, opacity=0.55)
     dots = dots.encode(
-        x=alt.X("actual:Q", title="Actual price", scale=scale, axis=axis),
-        y=alt.Y("predicted:Q", title="Predicted price", scale=scale, axis=axis),
+        **place,
+        tooltip=tooltip,
         color=alt.Color(
             "inside:N",
             scale=alt.Scale(domain=["inside", "outside"], range=["var(--first)", "var(--second)"]),
@@ -47,17 +56,26 @@ def points(rows: list[Row]) -> dict[str, Any]:
                 labelExpr="datum.label == 'inside' ? 'in its interval' : 'outside its interval'"
             ),
         ),
-        tooltip=[
-            alt.Tooltip("actual:Q", title="Actual", format="$,.0f"),
-            alt.Tooltip("predicted:Q", title="Predicted", format="$,.0f"),
-            *([alt.Tooltip("latitude:Q"), alt.Tooltip("longitude:Q")] if located else []),
-        ],
     )
     chosen = [
         alt.param(name="model", value=rows[-1]["model"]),
         alt.param(name="region", value=None),
+        alt.param(name="house", value="0"),
     ]
-    return sized(alt.layer(_diagonal(ends, scale), dots).add_params(*chosen), 430)
+    layers = [_diagonal(ends, scale), dots]
+    if explained:
+        rings = _shown("houses", located=located).mark_point(
+            opacity=1, color="var(--text)", cursor="pointer", strokeWidth=1.5
+        )
+        size = alt.condition("datum.house == house", alt.value(220), alt.value(60))
+        layers.append(rings.encode(**place, size=size, tooltip=tooltip))
+    return sized(alt.layer(*layers).add_params(*chosen), 430)
+
+
+def _shown(table: str, *, located: bool) -> alt.Chart:
+    """The rows of the chosen model, and of the selected region where there is a map."""
+    chart: alt.Chart = alt.Chart(alt.NamedData(table)).transform_filter("datum.model == model")
+    return chart.transform_filter(IN_REGION) if located else chart
 
 
 def _diagonal(ends: list[float], scale: alt.Scale) -> alt.Chart:

@@ -14,10 +14,11 @@ from typing import Self
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from housing.domain.columns import Column
-from housing.domain.data.schema import REASONS, ROW, RowSchema
-from housing.domain.explanation import Explanation, comparables, contributions
+from housing.domain.data.schema import REASONS, ROW, RowSchema, Split
+from housing.domain.explanation import Prices, explanations
 from housing.domain.features import Transform
 from housing.domain.interval import Interval
 from housing.domain.model import Model
@@ -69,21 +70,16 @@ class Appraiser:
             null where there is a price. A line for each house; null stands for what is not there.
         """
         split = self.schema.split(self._complete(rows))
-        bad = split.bad[ROW] - 1
         dollars = {
             name: pl.repeat(None, rows.height, dtype=pl.Float64, eager=True)
             for name in ("prediction", "lower", "upper")
         }
         if split.good.height:
-            features = self.transform.apply(split.good)
-            good = np.delete(np.arange(rows.height), bad)
-            price = self.model.predict(features.to_numpy(order="c"))
-            for one, values in zip(
-                dollars.values(), (price, *self.interval.around(price)), strict=True
-            ):
+            _, prices = self._answer(split.good)
+            good = np.delete(np.arange(rows.height), split.bad[ROW] - 1)
+            for one, values in zip(dollars.values(), prices, strict=True):
                 one.scatter(good, values)
-        reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
-        return pl.DataFrame({**dollars, REASONS: reasons.scatter(bad, split.bad[REASONS])})
+        return pl.DataFrame({**dollars, REASONS: _reasons(rows, split)})
 
     def explain(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Explains prices.
@@ -98,29 +94,18 @@ class Appraiser:
         split = self.schema.split(self._complete(rows))
         texts: list[str | None] = [None] * rows.height
         if split.good.height:
-            x = self.transform.apply(split.good).to_numpy(order="c")
-            price = self.model.predict(x)
             good = np.delete(np.arange(rows.height), split.bad[ROW] - 1)
-            parts = zip(
-                good.tolist(),
-                price.tolist(),
-                *(end.tolist() for end in self.interval.around(price)),
-                contributions(self.model, self.transform, x),
-                comparables(self.model, self.transform, x),
-                strict=True,
-            )
-            for row, prediction, lower, upper, (base, added), alike in parts:
-                texts[row] = Explanation(
-                    prediction=prediction,
-                    lower=lower,
-                    upper=upper,
-                    base=base,
-                    contributions=added,
-                    comparables=alike,
-                ).model_dump_json()
-        reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
-        reasons = reasons.scatter(split.bad[ROW] - 1, split.bad[REASONS])
-        return pl.DataFrame({"explanation": pl.Series(texts, dtype=pl.String), REASONS: reasons})
+            found = explanations(self.model, self.transform, *self._answer(split.good))
+            for row, one in zip(good.tolist(), found, strict=True):
+                texts[row] = one.model_dump_json()
+        told = pl.Series(texts, dtype=pl.String)
+        return pl.DataFrame({"explanation": told, REASONS: _reasons(rows, split)})
+
+    def _answer(self, houses: pl.DataFrame) -> tuple[NDArray[np.float32], Prices]:
+        """The features of good rows, their prices and the ends of the intervals."""
+        x = self.transform.apply(houses).to_numpy(order="c")
+        price = self.model.predict(x)
+        return x, (price, *self.interval.around(price))
 
     def _complete(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows with a column of nulls for each nullable one that was left out."""
@@ -129,3 +114,9 @@ class Appraiser:
             for name, dtype in self.schema.dtypes.items()
             if name not in rows.columns and self.schema.columns[name].nullable
         )
+
+
+def _reasons(rows: pl.DataFrame, split: Split) -> pl.Series:
+    """Why a row has no price; null where it has one."""
+    reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
+    return reasons.scatter(split.bad[ROW] - 1, split.bad[REASONS])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from housing.domain.columns import Frozen
 from housing.domain.config_rules import DATE_FEATURES
-from housing.domain.features import Transform
+from housing.domain.features import Scale, Transform
 from housing.domain.model import Model
+
+Prices: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 COMPARABLES: Final = 5
 """Houses that are named beside a price."""
@@ -70,6 +72,38 @@ class Explanation(Frozen):
     base: float
     contributions: tuple[Contribution, ...]
     comparables: tuple[Comparable, ...]
+
+
+def explanations(
+    model: Model, transform: Transform, x: NDArray[np.float32], prices: Prices
+) -> Iterator[Explanation]:
+    """Explains the prices of some houses.
+
+    Args:
+        model: The model.
+        transform: What made the features.
+        x: As `Model.predict` takes it, shape (rows, features).
+        prices: What the model answers, and the ends of its intervals, in dollars; each of shape
+            (rows,).
+
+    Yields:
+        An explanation for each row.
+    """
+    parts = zip(
+        *(price.tolist() for price in prices),
+        contributions(model, transform, x),
+        comparables(model, transform, x),
+        strict=True,
+    )
+    for prediction, lower, upper, (base, added), alike in parts:
+        yield Explanation(
+            prediction=prediction,
+            lower=lower,
+            upper=upper,
+            base=base,
+            contributions=added,
+            comparables=alike,
+        )
 
 
 def contributions(
@@ -131,7 +165,7 @@ def comparables(
                 price=float(known.prices[number]),
                 km=float(away),
                 columns={
-                    name: _plain(float(value) * scale.scale + scale.mean)
+                    name: unscaled(float(value), scale)
                     for name, value, scale in zip(
                         known.columns, known.rows[number], scales, strict=True
                     )
@@ -161,6 +195,16 @@ def _groups(transform: Transform) -> dict[str, str]:
     return found
 
 
-def _plain(value: float) -> float | None:
-    """A value without the digits that a Float32 does not have."""
+def unscaled(feature: float, scale: Scale) -> float | None:
+    """The value that a numeric feature was made of.
+
+    Args:
+        feature: Of a house, standardised.
+        scale: How the feature was standardised.
+
+    Returns:
+        It in its own unit, without the digits that a Float32 does not have; None where it is
+        missing.
+    """
+    value = feature * scale.scale + scale.mean
     return float(f"{value:.7g}") if np.isfinite(value) else None

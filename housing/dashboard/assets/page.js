@@ -95,6 +95,8 @@
   const count = new Intl.NumberFormat("en-US");
   const dollars = (value) => (value < 0 ? "-$" : "$") + count.format(Math.round(Math.abs(value)));
 
+  const house = window.dashboardHouse(tables.houses ?? [], dollars);
+
   const describe = (region) => {
     const text = document.getElementById("region");
     if (!text) return;
@@ -133,6 +135,9 @@
       views.set(node.id, view);
     }
     for (const control of document.querySelectorAll("select")) steer(control.name, control.value);
+    views.get("points")?.addEventListener("click", (_, item) => {
+      if (item?.datum?.house !== undefined) house.choose(item.datum.house);
+    });
     const map = views.get("cells");
     if (map) {
       map.addSignalListener("region", (_, region) => {
@@ -146,11 +151,18 @@
 
   for (const control of document.querySelectorAll("select")) {
     control.addEventListener("change", () => {
+      if (control.name === "model") {
+        house.offer(control.value);
+        steer("house", "0");
+      }
       steer(control.name, control.value);
+      house.tell();
       describe(views.get("cells")?.signal("region"));
     });
   }
   tellRuns();
+  house.offer(document.querySelector("select[name=model]")?.value);
+  house.tell();
   for (const time of document.querySelectorAll("time[data-age]")) {
     const hours = (Date.now() - Date.parse(time.dateTime)) / 3_600_000;
     time.title = time.textContent;

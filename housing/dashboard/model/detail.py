@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from housing.dashboard.model.result import Result
+from housing.domain.explained_rows import ExplainedRow
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class Detail:
         nominal: The coverage that was asked for.
         halfwidth: Mean half-width of the prediction interval, in dollars.
         edge: Edge of a square of the map, in degrees.
+        explained: Test rows with the explanations of their prices; empty where the result was
+            made before there were any.
     """
 
     result: Result
@@ -110,3 +113,4 @@ class Detail:
     nominal: float
     halfwidth: float
     edge: float = 0.2
+    explained: tuple[ExplainedRow, ...] = ()
