@@ -45,8 +45,11 @@ quality: .venv/synced ## measure the candidates on published and harder splits (
 tune: .venv/synced ## look for better settings: [CANDIDATE=neighbours] [TRIALS=30] (some 10 minutes)
 	@$(UV) run --group tune python scripts/tune.py $(or $(CANDIDATE),neighbours) --trials $(or $(TRIALS),30)
 
-workers-test: .venv/synced ## two Celery workers that share no folder: runs, kills, S3 away (Linux, root, redis-server)
-	@$(UV) run --group workers python -m tests.workers
+# An environment of its own: a package of its group must not change what .venv has.
+workers-test: export UV_PROJECT_ENVIRONMENT := .tools/workers
+workers-test: export UV_COMPILE_BYTECODE := 1
+workers-test: ## prove two workers that share no folder (Linux, root, redis-server, postgresql; 15 minutes): [PARTS=figures]
+	@$(UV) run --group workers python -m tests.workers $(PARTS)
 
 bench: .venv/synced ## run the approaches side by side (about an hour, and nothing else may run): [REPEATS=5]
 	@$(UV) run python benchmarks/compare_days.py $(REPEATS)

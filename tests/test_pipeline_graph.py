@@ -283,7 +283,7 @@ def test_every_broken_file_is_named_at_once(make_repo: MakeRepo) -> None:
 def test_a_storage_whose_package_is_missing_is_named_with_the_package(
     make_repo: MakeRepo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "dvc_s3", None)  # `make workers-test` installs it
+    monkeypatch.setitem(sys.modules, "dvc_s3", None)  # the group `workers` has it
     stages = '{a: {cmd: "true", deps: ["s3://bucket/key"]}}'
     with pytest.raises(GraphError) as told:
         graph.load(make_repo({"dvc.yaml": f"stages: {stages}"}))

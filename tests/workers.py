@@ -1,10 +1,10 @@
 """Two Celery workers that share nothing but Redis, an S3 server and a git repository.
 
-Usage: ``make workers-test``, or ``uv run --group workers python -m tests.workers [PART ...]``, by
-default all parts but ``figures``. It needs Linux, root (for ``unshare``) and ``redis-server``, and
-takes some 15 minutes. Each worker lives in its own mount and process-id namespace, where the path
-of its folders is bound to its own; so the same path holds something else for each. The short form,
-in the suite, is ``test_airflow_isolated.py``.
+Usage: ``make workers-test [PARTS="PART ..."]``, by default all parts but ``figures``. It needs
+Linux, root (for ``unshare``) and Debian's packages ``redis-server`` and ``postgresql``, and takes
+some 15 minutes. Each worker lives in its own mount and process-id namespace, where the path of its
+folders is bound to its own; so the same path holds something else for each. The short form, in the
+suite, is ``test_airflow_isolated.py``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from collections import Counter
 from tests.workers_figures import figures
 from tests.workers_houses import DAG, Houses
 from tests.workers_parts import wait
-from tests.workers_site import STAGES, WIDTH, Site, site
+from tests.workers_pipeline import STAGES, WIDTH
+from tests.workers_site import Site, site
 
 
 def check(claim: str, true: object) -> None:
@@ -57,7 +58,10 @@ def cold_then_unchanged(site: Site) -> None:
 
 
 def worker_dies(site: Site) -> None:
-    """The worker of the slow stage is gone, with its disk; Airflow gives the stage to the other."""
+    """The worker of the slow stage is gone, with its disk; Airflow gives the stage to the other.
+
+    Meanwhile somebody else moves the branch.
+    """
     site.forget()
     site.change("in.txt", "second\n")
     run = site.trigger()
@@ -66,15 +70,18 @@ def worker_dies(site: Site) -> None:
     )
     site.kill_worker(victim)
     site.start_worker(victim)
+    site.pipe.change("README.md", "moved\n")
+    moved = site.pipe.head()
     seconds = site.finish(run)
     check(f"worker {victim} died in a stage: the run ended well ({seconds:.0f} s)", True)
     check("the slow stage ran again, elsewhere or anew", total(site)["slow"] == 1)
     (out,) = site.result(run, "slow")["outs"]
     check("with the right content", out["size"] == len("second\n"))
+    check("its dvc.lock is on top of what moved the branch", site.pipe.parent() == moved)
 
 
 def remote_away(site: Site) -> None:
-    """S3 turns everybody away for 20 s in the middle of a run."""
+    """S3 turns everybody away for 20 s in the middle of a run, and at its end git does."""
     site.settle()
     site.forget()
     site.change("in.txt", "third\n")
@@ -83,9 +90,36 @@ def remote_away(site: Site) -> None:
     site.gate.open = False
     time.sleep(20)
     site.gate.open = True
+    wait("the last stage", lambda: total(site)["join"])
+    with site.pipe.away():
+        wait("the write-back", lambda: site.state(run, "write_back") == "running")
+        time.sleep(20)
     seconds = site.finish(run)
     once = total(site) == Counter(STAGES)
     check(f"S3 away for 20 s: the run ended well ({seconds:.0f} s), each stage ran once", once)
+    told = site.pipe.message()
+    check("git away for 20 s: its dvc.lock is a commit of the branch", run in told)
+
+
+def no_credentials(site: Site) -> None:
+    """One worker has no credentials for S3: the message says which, and what to type there."""
+    site.forget()
+    site.change("in.txt", "fourth\n")
+    for name in ("one", "two"):
+        site.kill_worker(name)
+    site.start_worker("two", credentials=False)
+    run = site.trigger()
+    site.finish(run, state="failed")
+    said = site.xcom(run, "prepare", "error")
+    check("a worker without credentials is named", "lets two in by no credentials" in said)
+    login = "on two: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for its tasks"
+    check("with what it lacks", login in said)
+    ran = total(site)["prepare"]
+    site.kill_worker("two", disk=False)
+    for name in ("one", "two"):
+        site.start_worker(name)
+    site.finish(site.trigger())
+    check(f"then a run ends well; the command ran {ran} and {total(site)['prepare']} times", ran)
 
 
 def overrides_at_once(site: Site) -> None:
@@ -146,7 +180,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _end)
     parts = {
         part.__name__: part
-        for part in (cold_then_unchanged, worker_dies, remote_away, overrides_at_once, figures)
+        for part in (
+            cold_then_unchanged,
+            worker_dies,
+            remote_away,
+            overrides_at_once,
+            no_credentials,
+            figures,
+        )
     }
     proofs = [name for name in parts if name != figures.__name__]
     wanted = sys.argv[1:] or [*proofs, the_real_pipeline.__name__]

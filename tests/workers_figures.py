@@ -1,7 +1,7 @@
 """What isolated workspaces cost: ratios to one shared folder, taken in one run on one machine.
 
-Usage: ``uv run --group workers python -m tests.workers figures``; nothing else may run on the
-machine. The shared folder is used by a third worker with as many slots as the two others have.
+Usage: ``make workers-test PARTS=figures``; nothing else may run on the machine. The shared folder is
+used by a third worker with as many slots as the two others have.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from tests.workers_parts import wait
-from tests.workers_site import PARAMS, SLOTS, STAGES, WIDTH, Site
+from tests.workers_pipeline import PARAMS, STAGES, WIDTH
+from tests.workers_site import SLOTS, Site
 
 REPEATS = 3
 PAUSE = 10  # seconds that a branch takes where the parallel run is timed

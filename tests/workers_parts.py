@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +100,27 @@ class Repository:
         git(self.base, "clone", "--quiet", str(self.origin), name)
         return self.base / name
 
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody finds the bare repository meanwhile."""
+        aside = self.origin.with_suffix(".away")
+        self.origin.rename(aside)
+        try:
+            yield
+        finally:
+            aside.rename(self.origin)
+
     def head(self) -> str:
         """The newest commit."""
         return git(self.origin, "rev-parse", "main")
+
+    def parent(self) -> str:
+        """The commit before the newest."""
+        return git(self.origin, "rev-parse", "main~")
+
+    def message(self) -> str:
+        """What the newest commit says."""
+        return git(self.origin, "log", "-1", "--format=%B", "main")
 
 
 def git(folder: Path, *arguments: str) -> str:

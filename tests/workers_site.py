@@ -18,54 +18,13 @@ from typing import Any
 import httpx
 
 from tests.workers_parts import Gate, Repository, free_port, wait
+from tests.workers_pipeline import files as pipeline_files
+from tests.workers_postgres import Postgres
 
 ROOT = Path(__file__).parents[1]
-WIDTH = 16
-DAG = """# airflow: it looks only into files with that word
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from housing.engine import DvcDag
-
-dag = DvcDag(
-    "pipe", root=Path(__file__).parent.parent, workspace="isolated", schedule=None,
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    default_args={"retries": 3, "retry_delay": timedelta(seconds=1)},
-)
-"""
-COUNT = "echo {} >>$HOUSING_WORKSPACES/../ran && "
-DVC_YAML = f"""
-stages:
-  prepare:
-    cmd: {COUNT.format("prepare")}mkdir -p parts && for n in $(seq {WIDTH});
-      do cat in.txt >parts/$n; done
-    deps: [in.txt]
-    outs: [parts]
-    metrics:
-      - note.json:
-          cache: false
-  branch:
-    foreach: [{", ".join(map(str, range(1, WIDTH + 1)))}]
-    do:
-      cmd: {COUNT.format("branch${item}")}sleep ${{pause}} &&
-        (cat parts/${{item}}; grep level params.yaml) >models/${{item}}
-      deps:
-        - parts
-      params: [level]
-      outs:
-        - models/${{item}}
-  slow:
-    cmd: {COUNT.format("slow")}sleep 6 && cat in.txt >slow.txt
-    deps: [in.txt]
-    outs: [slow.txt]
-  join:
-    cmd: {COUNT.format("join")}cat models/* slow.txt note.json >all.txt
-    deps: [models, slow.txt, note.json]
-    outs: [all.txt]
-""".replace("; done\n", "; done && echo 1 >note.json\n")
-PARAMS = "level: 1\npause: 1\n"
 SLOTS = 4  # of a worker
-STAGES = ["prepare", *(f"branch{n}" for n in range(1, WIDTH + 1)), "slow", "join"]
 ENDED = {"success", "failed"}
+CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
 
 class Site:
@@ -77,6 +36,7 @@ class Site:
         self.log = (base / "log").open("w")
         self.s3_log = base / "s3.log"
         self.redis, self.api, self.mlflow, s3 = (free_port() for _ in range(4))
+        self.database = Postgres(base / "postgres", free_port())
         self.gate = Gate(s3)
         self._s3 = s3
         self.services: list[subprocess.Popen[bytes]] = []
@@ -112,8 +72,8 @@ class Site:
             **kept,
             "AIRFLOW_HOME": str(own / "airflow"),
             "HOUSING_WORKSPACES": str(own / "host"),
-            # A busy machine keeps others from the database for longer than the 5 s by default.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.base}/airflow.db?timeout=300",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.database.url,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": self.database.url,
             "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
@@ -128,7 +88,7 @@ class Site:
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(own / "bundles"),
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "2",
             "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
-            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "150",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
@@ -141,12 +101,14 @@ class Site:
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",  # where a worker has no credentials
             "DVC_NO_ANALYTICS": "1",
         }
 
     def start(self, *others: Callable[[], None]) -> None:
         """Starts everything, makes the repositories, and waits for the DAG."""
         (self.base / "own").mkdir()
+        self.services.append(self.database.start(self.log))
         self._service("redis-server", "--port", str(self.redis), "--save", "")
         self._service("moto_server", "-H", "127.0.0.1", "-p", str(self._s3), log=self.s3_log)
         self._service(
@@ -156,6 +118,7 @@ class Site:
             *("--artifacts-destination", str(self.base / "artifacts")),
         )
         url = f"http://127.0.0.1:{self._s3}"
+        wait("the database", self.database.is_ready)
         wait("S3", lambda: httpx.put(f"{url}/bucket").is_success)
         for make in (self._make_pipe, *others):
             make()
@@ -185,8 +148,14 @@ class Site:
             subprocess.Popen(command, env=self.env, cwd=self.base, stdout=out, stderr=out)
         )
 
-    def start_worker(self, name: str) -> None:
-        """Starts a worker with whatever folders it has, or with none."""
+    def start_worker(self, name: str, *, credentials: bool = True) -> None:
+        """Starts a worker with whatever folders it has, or with none.
+
+        Args:
+            name: Its name, and its host's.
+            credentials: It has those of the S3 server.
+        """
+        env = {k: v for k, v in self.env.items() if credentials or k not in CREDENTIALS}
         folder, own = self.base / name, self.base / "own"
         folder.mkdir(exist_ok=True)
         script = (
@@ -196,7 +165,7 @@ class Site:
         unshare = ["unshare", "--mount", "--pid", "--fork", "--uts", "--mount-proc", "--kill-child"]
         with (self.base / f"{name}.log").open("a") as log:
             self.workers[name] = subprocess.Popen(
-                [*unshare, "sh", "-c", script], env=self.env, stdout=log, stderr=log
+                [*unshare, "sh", "-c", script], env=env, stdout=log, stderr=log
             )
 
     def start_shared_worker(self) -> None:
@@ -207,12 +176,18 @@ class Site:
         command += ["--concurrency", str(2 * SLOTS), "--celery-hostname", "shared@%h"]
         self.services.append(subprocess.Popen(command, env=env, stdout=self.log, stderr=self.log))
 
-    def kill_worker(self, name: str) -> None:
-        """Ends a worker with all its processes, and takes its folders away: the host is gone."""
+    def kill_worker(self, name: str, *, disk: bool = True) -> None:
+        """Ends a worker with all its processes.
+
+        Args:
+            name: Its name.
+            disk: Its folders are gone as well.
+        """
         worker = self.workers.pop(name)
         worker.send_signal(signal.SIGKILL)  # ends the first process of its namespace, and so all
         worker.wait()
-        shutil.rmtree(self.base / name)
+        if disk:
+            shutil.rmtree(self.base / name)
 
     def remote(self, name: str) -> str:
         """DVC's config with a default remote in the S3 server."""
@@ -224,17 +199,7 @@ class Site:
 
     def _make_pipe(self) -> None:
         seed = self.pipe.create()
-        files = {
-            ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
-            ".dvc/config": self.remote("pipe"),
-            ".gitignore": "/parts\n/note.json\n/slow.txt\n/all.txt\n",
-            "models/.gitignore": "".join(f"/{n}\n" for n in range(1, WIDTH + 1)),
-            "dags/pipe.py": DAG,
-            "dvc.yaml": DVC_YAML,
-            "in.txt": "first\n",
-            "params.yaml": PARAMS,
-        }
-        for name, text in files.items():
+        for name, text in pipeline_files(self.remote("pipe")).items():
             (seed / name).parent.mkdir(exist_ok=True)
             (seed / name).write_text(text)
         self.pipe.push()
@@ -254,22 +219,31 @@ class Site:
         answer = self.client.post(f"/api/v2/dags/{dag}/dagRuns", json=body).raise_for_status()
         return str(answer.json()["dag_run_id"])
 
-    def finish(self, run: str, dag: str = "pipe") -> float:
-        """Waits for a run's success; its seconds."""
+    def finish(self, run: str, dag: str = "pipe", state: str = "success") -> float:
+        """Waits for the end of a run, which has to be a success or the state given; its seconds."""
         url = f"/api/v2/dags/{dag}/dagRuns/{run}"
         found = wait(
             f"the end of {run}",
             lambda: (said := self.client.get(url).json())["state"] in ENDED and said,
         )
-        if found["state"] != "success":
-            raise SystemExit(f"{run} failed; see {self.base}")
+        if found["state"] != state:
+            raise SystemExit(f"{run} ended as {found['state']}; see {self.base}")
         return float(found["duration"])
 
-    def result(self, run: str, task: str, dag: str = "pipe") -> dict[str, Any]:
+    def state(self, run: str, task: str) -> str:
+        """The state of a task of a run."""
+        url = f"/api/v2/dags/pipe/dagRuns/{run}/taskInstances/{task}"
+        return str(self.client.get(url).raise_for_status().json()["state"])
+
+    def xcom(self, run: str, task: str, key: str, dag: str = "pipe") -> Any:  # noqa: ANN401 - JSON
         """What a task left in XCom."""
-        entry = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value"
+        entry = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/{key}"
         value = self.client.get(entry, params={"deserialize": "true"}).raise_for_status()
-        found: dict[str, Any] = value.json()["value"]
+        return value.json()["value"]
+
+    def result(self, run: str, task: str, dag: str = "pipe") -> dict[str, Any]:
+        """What the task of a stage returned."""
+        found: dict[str, Any] = self.xcom(run, task, "return_value", dag)
         return found
 
     def ran(self) -> dict[str, list[str]]:
@@ -305,6 +279,7 @@ class Site:
 def site() -> Iterator[Site]:
     """All of it in a new folder, which stays where something failed; it is not started."""
     base = Path(tempfile.mkdtemp(prefix="workers-"))
+    base.chmod(0o755)  # PostgreSQL runs as a user of its own
     made = Site(base)
     try:
         yield made
