@@ -58,6 +58,7 @@ with DAG(
         operator_args={
             "apply_overrides": apply_overrides,
             "extra_links": [RUN_LINK],
+            "remote_conn_id": settings.remote_conn_id,
             # The code of the workspace runs, and not the package that is installed on the worker.
             "env": {"PYTHONPATH": "."} if isolated else {},
         },

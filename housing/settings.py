@@ -32,6 +32,8 @@ class Settings(BaseSettings):
             a run with overrides works; such a run sets it. MLflow's store stays in the project.
         workspace_kind: ``HOUSING_WORKSPACE_KIND``: ``shared``, all workers of Airflow use one
             folder, or ``isolated``, each has a copy for each run, see docs/workers.md.
+        remote_conn_id: ``HOUSING_REMOTE_CONN_ID``: Airflow connection with the login of DVC's
+            remote, where the workers do not have it themselves.
         tracking_uri: ``MLFLOW_TRACKING_URI``: an MLflow server, or an SQLite store. By default
             an SQLite store under the project. It may hold a login, so it is left out of the repr.
         artifacts: ``HOUSING_ARTIFACTS``: where a new MLflow experiment keeps its artifacts. By
@@ -61,6 +63,7 @@ class Settings(BaseSettings):
     root: Path = Field(default_factory=Path.cwd)
     project: Path | None = None
     workspace_kind: Literal["shared", "isolated"] = "shared"
+    remote_conn_id: str = ""
     # MLflow reads this variable too, and its name is MLflow's.
     tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI", repr=False)
     artifacts: str = ""

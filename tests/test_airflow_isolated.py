@@ -7,8 +7,10 @@ operator's own ``execute``. `tests/workers.py` does the same through Celery.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,10 +24,14 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from housing.engine import DvcDag
 from housing.engine.airflow import host_cache, results
-from housing.engine.airflow.compat import AirflowSkipException
+from housing.engine.airflow.compat import (
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowSkipException,
+)
 from housing.engine.airflow.isolation import VARIABLE
 from housing.engine.airflow.workspace import Workspace
-from housing.engine.errors import GraphError
+from housing.engine.errors import DiskFullError, GraphError
 from housing.engine.execution import lock_entries
 from tests.repository import make_repository
 
@@ -264,6 +270,43 @@ def test_an_edit_in_a_workspace_and_a_damaged_cache_change_nothing(
     assert "models/1 is not what dvc.lock says: replaced" in caplog.text
     assert "is damaged, so it is removed from the cache" in caplog.text
     assert worker.copy("all.txt").read_text() == first[2].copy("all.txt").read_text()
+
+
+def test_a_full_disk_is_named_before_the_stage_and_leaves_no_half_workspace(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, run = Worker(made, "full", made / "origin"), Run("full")
+    full = shutil.Error(
+        [("dvc.yaml", "copy/dvc.yaml", str(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))]
+    )
+
+    def half(_: Path, target: Path, **_given: object) -> None:
+        target.mkdir()
+        raise full
+
+    with monkeypatch.context() as patch:
+        patch.setattr("housing.engine.airflow.isolation.shutil.copytree", half)
+        with pytest.raises(DiskFullError, match=f"the disk of {worker.host}.* has no room"):
+            worker.do(run, "a", monkeypatch)
+    assert not list(worker.host.glob("runs/*/copy"))
+    assert worker.do(run, "a", monkeypatch)["state"] in {"ran", "restored"}
+
+
+def test_a_connection_that_airflow_lacks_is_named_and_how_to_make_it(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(made, "login", made / "origin")
+    monkeypatch.setenv(VARIABLE, str(worker.host))
+    login = {"remote_conn_id": "lake"}
+    dag = DvcDag("p", root=worker.bundle, workspace="isolated", operator_args=login)
+
+    def lacks(conn_id: str) -> None:
+        raise AirflowNotFoundException(conn_id)
+
+    monkeypatch.setattr("airflow.sdk.Connection.get", lacks)
+    context: Any = {"params": {}, "ti": Run("login").ti("a")}
+    with pytest.raises(AirflowFailException, match="airflow connections add lake"):
+        dag.stages["a"].execute(context)
 
 
 def test_workspaces_of_runs_that_are_over_are_swept(

@@ -7,11 +7,14 @@ import stat
 import subprocess
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
+from dvc_objects.fs import generic
 
+from housing.engine.airflow.remote_connection import login_of
 from housing.engine.errors import EngineError, GraphError, RemoteError, StageFailedError
-from housing.engine.execution import stage_run, transfers
+from housing.engine.execution import locks, stage_run, transfers
 from housing.engine.execution.sharing import Sharing
 from housing.engine.execution.stage_result import StageResult
 from housing.engine.execution.stage_run import StageRun
@@ -171,11 +174,21 @@ def test_the_result_of_an_earlier_run_elsewhere_is_restored(root: Path) -> None:
 def test_a_push_that_failed_is_made_up_for_without_running_the_stage(
     new: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """It was cut in the middle: one object got there, the next did not."""
     monkeypatch.setattr(transfers, "PATIENCE", 0)
-    (tmp_path / "remote").write_text("no folder")
-    with pytest.raises(RemoteError, match=r"remote here \(.*\) gives .* no answer"):
-        run(new, "split")
-    (tmp_path / "remote").unlink()
+    send, remote = generic.transfer, str(tmp_path / "remote")
+
+    def cut(source: Any, here: list[str], target: Any, there: list[str], **given: Any) -> None:  # noqa: ANN401 - DVC's
+        first = 1 if str(there[0]).startswith(remote) else len(there)
+        send(source, here[:first], target, there[:first], **given)
+        for pair in zip(here[first:], there[first:], strict=True):
+            given["on_error"](*pair, ConnectionError("cut"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generic, "transfer", cut)
+        with pytest.raises(RemoteError, match=r"remote here \(.*\) gives .* no answer"):
+            run(new, "split")
+    assert {path.suffix for path in Path(remote).glob("files/md5/*/*")} == {""}  # no half folder
     record = result(new, "split")
     assert record.state == "unchanged"
     assert record.pushed > 0
@@ -221,6 +234,28 @@ def test_a_refusal_is_not_waited_for_and_names_worker_and_remote(
         run(new, "split")
     assert "worker-7" in str(told.value)
     assert "here" in str(told.value)
+
+
+def test_a_login_from_an_airflow_connection_stays_in_memory(
+    new: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    extra = {"endpoint_url": "http://s3", "role_arn": "r"}
+    given = {"conn_type": "aws", "login": "KEY", "password": "SECRET", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE", json.dumps(given))
+    config = (new / ".dvc/config").read_text().partition("    url")[0]
+    (new / ".dvc/config").write_text(f"{config}    url = s3://bucket/x\n")
+    login = login_of("lake")
+    assert login
+    with locks.open_repo(new, lambda: None) as repo:
+        login.apply(repo)
+        options = dict(repo.config["remote"]["here"])
+    assert (options["access_key_id"], options["secret_access_key"]) == ("KEY", "SECRET")
+    assert (options["endpointurl"], options.get("role_arn")) == ("http://s3", None)
+    assert (
+        "the connection lake: DVC knows no such options of s3://bucket/x: role_arn" in caplog.text
+    )
+    kept = "".join(path.read_text() for path in (new / ".dvc").glob("config*"))
+    assert "SECRET" not in kept + caplog.text + repr(login)
 
 
 def test_without_a_remote_nothing_runs(make_repo: MakeRepo) -> None:

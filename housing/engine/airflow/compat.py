@@ -13,6 +13,7 @@ try:
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
+        AirflowNotFoundException,
         AirflowSkipException,
         DownstreamTasksSkipped,
     )
@@ -20,6 +21,7 @@ except ImportError:  # 3.1
     from airflow.exceptions import (  # type: ignore[no-redef,attr-defined]
         AirflowException,
         AirflowFailException,
+        AirflowNotFoundException,
         AirflowSkipException,
         DownstreamTasksSkipped,
     )
@@ -37,6 +39,7 @@ __all__ = [
     "AIRFLOW",
     "AirflowException",
     "AirflowFailException",
+    "AirflowNotFoundException",
     "AirflowSkipException",
     "DownstreamTasksSkipped",
     "asset_state_store",

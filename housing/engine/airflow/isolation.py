@@ -9,7 +9,8 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from housing.engine.errors import GraphError
+from housing.engine.errors import DiskFullError, GraphError
+from housing.engine.execution import disks
 from housing.engine.graph import StageNode
 
 VARIABLE = "HOUSING_WORKSPACES"
@@ -132,6 +133,9 @@ def copy(project: Path, target: Path, place: Path) -> None:
         project: DVC's root folder in the bundle.
         target: The workspace, which does not exist yet.
         place: The place of the run.
+
+    Raises:
+        DiskFullError: There is no room for it.
     """
     dvc = str(project / ".dvc")
 
@@ -139,7 +143,14 @@ def copy(project: Path, target: Path, place: Path) -> None:
         out = _LEFT_OUT | (_DVC_LEFT_OUT if folder == dvc else frozenset())
         return set(out.intersection(names))
 
-    shutil.copytree(project, target, symlinks=True, ignore=left_out)
+    try:
+        shutil.copytree(project, target, symlinks=True, ignore=left_out)
+    except OSError as error:
+        if not disks.is_full(error):
+            raise
+        raise DiskFullError(
+            f"the disk of {place} has no room for a copy of {project}", f"df -h {place}"
+        ) from error
     settings = {
         # A bundle's folder has no git, and what git says of a folder above it counts for nothing.
         "core": {"no_scm": "true", "site_cache_dir": json.dumps(str(place / SITE))},

@@ -19,6 +19,7 @@ from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.links import Linked, TaskLink, stage_address
 from housing.engine.airflow.plan_task import end_as_plan
+from housing.engine.airflow.remote_connection import login_of
 from housing.engine.airflow.run_options import RunOptions
 from housing.engine.airflow.sweep import removed_by_the_last, sweep_copies
 from housing.engine.airflow.workspace import ApplyOverrides, Workspace, WorkspaceKind
@@ -56,6 +57,8 @@ class DvcStageOperator(Linked, BaseOperator):
             of one that runs come from DVC's default remote where the workspace lacks them, and so
             does the result of an earlier run with the same deps.
         push: What the stage made goes to that remote before the task ends.
+        remote_conn_id: Airflow connection with the login of that remote; without one, each worker
+            has the credentials itself.
         workspace: ``shared``, all workers use the folder ``root``; or ``isolated``, each worker
             makes a copy for the run, and what the stages make travels by DVC's remote (with
             ``pull`` and ``push``) and by the XComs of their tasks.
@@ -80,6 +83,7 @@ class DvcStageOperator(Linked, BaseOperator):
         on_unchanged: Literal["skip", "succeed"] = "skip",
         pull: bool = False,
         push: bool = False,
+        remote_conn_id: str = "",
         workspace: WorkspaceKind = "shared",
         apply_overrides: ApplyOverrides | None = None,
         env: Mapping[str, str] | None = None,
@@ -95,6 +99,7 @@ class DvcStageOperator(Linked, BaseOperator):
         self.on_unchanged = on_unchanged
         isolated = workspace == "isolated"
         self.sharing = Sharing(pull=pull or isolated, push=push or isolated, isolated=isolated)
+        self.remote_conn_id = remote_conn_id
         self.env = dict(env or {})
         self.options_group = options_group
         self._apply = apply_overrides
@@ -159,6 +164,8 @@ class DvcStageOperator(Linked, BaseOperator):
             if options.overrides and self.stage not in graph.load(workspace).names:
                 raise skipped(f"left out: the overrides leave no stage {self.stage}")
             sharing = self.sharing
+            if sharing.pull or sharing.push:
+                sharing = replace(sharing, login=login_of(self.remote_conn_id))
             if sharing.isolated:
                 sharing = replace(sharing, entries=peers.entries(ti, root, self.stage))
             else:

@@ -9,6 +9,7 @@ from airflow.sdk import Context
 from housing.engine import graph
 from housing.engine.airflow import peers
 from housing.engine.airflow.operator import DvcStageOperator
+from housing.engine.airflow.remote_connection import login_of
 from housing.engine.airflow.workspace import Workspace
 
 
@@ -43,4 +44,5 @@ def lay_out(
     if paths is None:
         nodes = graph.load(workspace.root).stages
         paths = [out for node in nodes if not node.file.endswith(".dvc") for out in node.outs]
-    return bring_back.lay_out(workspace.root, paths, entries)
+    login = login_of(tasks[0].remote_conn_id) if tasks else None
+    return bring_back.lay_out(workspace.root, paths, entries, login)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePath
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dvc.exceptions import DvcException
 
@@ -15,6 +15,9 @@ from housing.engine.execution import lock_entries, locks, reasons
 from housing.engine.execution.dvc_errors import explain
 from housing.engine.execution.pulling import check_out
 from housing.engine.execution.transfers import Transfers, as_cached
+
+if TYPE_CHECKING:
+    from housing.engine.execution.remote_login import RemoteLogin
 
 
 def use_cache_of(project: Path, root: Path) -> None:
@@ -53,6 +56,7 @@ def lay_out(
     root: Path,
     paths: Collection[str] | None = None,
     entries: Mapping[tuple[str, str], str] = MappingProxyType({}),
+    login: RemoteLogin | None = None,
 ) -> list[str]:
     """Lays out what ``dvc.lock`` and the ``.dvc`` files know.
 
@@ -62,6 +66,7 @@ def lay_out(
             are laid out. None for every out.
         entries: YAML of entries that are merged into ``dvc.lock`` first, by their place, see
             `lock_entries.place_of`.
+        login: Credentials of the remote; None where this machine has them itself.
 
     Returns:
         The outs that neither the cache nor the remote has.
@@ -76,6 +81,8 @@ def lay_out(
         outs = [out for out in known if paths is None or _touches(reasons.path_of(out), paths)]
         lacking = [out for out in outs if not out.exists or out.changed_checksum()]
         if repo.config["core"].get("remote"):
+            if login:
+                login.apply(repo)
             with locks.let_go(repo):
                 Transfers(repo, "dvc.lock", _never).fetch(lacking)
         here = [out for out in lacking if not as_cached(out).changed_cache()]

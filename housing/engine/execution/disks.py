@@ -45,13 +45,22 @@ def told(stage: str, places: list[Path], outs: Iterable[Path]) -> Iterator[None]
         needed = sum(map(_size, outs))
         said = _chain(error)
         # DVC says of a copy out of its cache that met the end of the disk only that it failed.
-        if not _FULL.search(said) and not (_NO_LINK.search(said) and free < needed):
+        if not is_full(error) and not (_NO_LINK.search(said) and free < needed):
             raise
         raise DiskFullError(
             f"stage {stage}: the disk of {place} is full ({size(free)} of {size(total)} free); "
             f"the outs take {size(needed)}, in the workspace and in DVC's cache",
             _what_may_go(place),
         ) from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that a disk is full; `shutil` says so in the text only.
+
+    Args:
+        error: What the operating system, or a library, raised.
+    """
+    return bool(_FULL.search(_chain(error)))
 
 
 def _chain(error: BaseException | None) -> str:

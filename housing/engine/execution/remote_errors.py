@@ -99,6 +99,7 @@ def told_apart(error: BaseException, repo: Repo, stage: str) -> EngineError:
         key = "access_key_id KEY" if remote.scheme == "s3" else "user NAME"
         return RemoteError(
             f"stage {stage}: {what} lets {host()} in by no credentials that it has: {said}",
+            f"for every worker: an Airflow connection, by remote_conn_id in operator_args; "
             f"on {host()}: {by}dvc remote modify --global {remote.name} {key}",
             refused=True,
         )

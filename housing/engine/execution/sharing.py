@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from housing.engine.execution.remote_login import RemoteLogin
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +20,12 @@ class Sharing:
         push: What the stage made goes to the remote before its task ends.
         isolated: The workspace belongs to one run on one worker. What ``dvc.lock`` says of the
             stages upstream, which other workers ran, counts more than the files that lie there.
+        login: Credentials of the remote; None where this machine has them itself.
         entries: What they left for ``dvc.lock``, see `housing.engine.execution.lock_entries.merge`.
     """
 
     pull: bool = False
     push: bool = False
     isolated: bool = False
+    login: RemoteLogin | None = None
     entries: Mapping[tuple[str, str], str] = field(default_factory=dict)

@@ -167,6 +167,8 @@ class StageRun:
     def _share(self, repo: Repo) -> None:
         if self._sharing.pull or self._sharing.push:
             remote_of(repo)  # there is one, or nothing runs
+            if self._sharing.login:
+                self._sharing.login.apply(repo)
             self._transfers = Transfers(repo, self._name, self._give_up)
             if self._sharing.pull:
                 self._pulling = Pulling(repo, self._transfers, isolated=self._sharing.isolated)

@@ -1,0 +1,73 @@
+"""Credentials of DVC's default remote that do not come from the worker's own environment."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dvc.config_schema import REMOTE_SCHEMAS
+
+from housing.engine.execution.remote_errors import remote_of
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+_log = logging.getLogger("housing.engine.execution")
+
+_USER_AND_PASSWORD = {
+    "s3": ("access_key_id", "secret_access_key"),
+    "azure": ("account_name", "account_key"),
+}
+"""DVC's options for them, by the scheme of the remote; ``user`` and ``password`` elsewhere."""
+
+_OTHER_NAMES = {
+    "endpoint_url": "endpointurl",
+    "region_name": "region",
+    "aws_session_token": "session_token",
+    "profile_name": "profile",
+    "key_path": "credentialpath",
+    "key_file": "keyfile",
+}
+"""What Airflow's connections call an option of DVC."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteLogin:
+    """A login, held in memory only: no file of the workspace gets it.
+
+    Attributes:
+        source: Where it comes from, for messages.
+        user: Name, or id of a key.
+        password: Password, or secret of the key.
+        extras: Further options, as DVC or as Airflow's connections name them.
+    """
+
+    source: str
+    user: str
+    password: str = field(repr=False)
+    extras: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def apply(self, repo: Repo) -> None:
+        """Lets DVC log in with it, in this process.
+
+        Args:
+            repo: DVC's repository.
+
+        Raises:
+            GraphError: It has no default remote.
+        """
+        remote = remote_of(repo)
+        user, password = _USER_AND_PASSWORD.get(remote.scheme, ("user", "password"))
+        given = {_OTHER_NAMES.get(name, name): value for name, value in self.extras.items()}
+        given |= {name: v for name, v in ((user, self.user), (password, self.password)) if v}
+        known = {str(option) for option in REMOTE_SCHEMAS.get(remote.scheme, {})}
+        unknown = sorted(set(given) - known)
+        if unknown:
+            _log.warning(
+                "%s: DVC knows no such options of %s: %s",
+                *(self.source, remote.url, ", ".join(unknown)),
+            )
+        options = {name: value for name, value in given.items() if name in known}
+        repo.config["remote"][remote.name] |= options
