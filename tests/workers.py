@@ -19,6 +19,7 @@ from tests.workers_figures import figures
 from tests.workers_houses import DAG, Houses
 from tests.workers_parts import wait
 from tests.workers_pipeline import STAGES, WIDTH
+from tests.workers_pipeline import files as pipeline_files
 from tests.workers_site import Site, site
 
 
@@ -114,12 +115,17 @@ def no_credentials(site: Site) -> None:
     check("a worker without credentials is named", "lets two in by no credentials" in said)
     login = "on two: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for its tasks"
     check("with what it lacks", login in said)
-    ran = total(site)["prepare"]
-    site.kill_worker("two", disk=False)
+    dag = pipeline_files("")["dags/pipe.py"]
+    site.add_connection("lake", "aws", "test", "test")
+    given = dag.replace('"pipe", ', '"pipe", operator_args={"remote_conn_id": "lake"}, ')
+    site.change("dags/pipe.py", given)
+    site.finish(site.trigger())
+    check("on the same worker a run with an Airflow connection ends well", True)
+    check("and restores what ran before", total(site) == Counter(STAGES))
+    site.kill_worker("two")
     for name in ("one", "two"):
         site.start_worker(name)
-    site.finish(site.trigger())
-    check(f"then a run ends well; the command ran {ran} and {total(site)['prepare']} times", ran)
+    site.change("dags/pipe.py", dag)
 
 
 def overrides_at_once(site: Site) -> None:

@@ -1,22 +1,44 @@
 """What isolated workspaces cost: ratios to one shared folder, taken in one run on one machine.
 
-Usage: ``make workers-test PARTS=figures``; nothing else may run on the machine. The shared folder is
-used by a third worker with as many slots as the two others have.
+Usage: ``make workers-test PARTS=figures``; nothing else may run on the machine. The shared folder
+is used by a third worker with as many slots as the two others have.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
+import time
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.workers_parts import wait
 from tests.workers_pipeline import PARAMS, STAGES, WIDTH
-from tests.workers_site import SLOTS, Site
+from tests.workers_site import ROOT, SLOTS, Site
 
 REPEATS = 3
 PAUSE = 10  # seconds that a branch takes where the parallel run is timed
+IDLE = 20  # seconds in which the parts are watched while nothing runs
+PARTS = ("scheduler", "api-server", "database")
+ROWS, CLOCK = "rows written", "seconds"
+KEPT = ROOT / "benchmarks/results/workers.json"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a run took.
+
+    Attributes:
+        tasks: Its tasks.
+        busy: Seconds in which tasks ran, added up; each of them has a heartbeat of its task.
+        of: Seconds of a processor by part, rows written, and the run's seconds.
+    """
+
+    tasks: int
+    busy: float
+    of: dict[str, float]
 
 
 class Figures:
@@ -64,14 +86,36 @@ class Figures:
         found = self.site.client.get(url).raise_for_status().json()["task_instances"]
         return [task for task in found if task["task_id"] != "write_back"]
 
-    def branches(self) -> float:
-        """Seconds of the branches, of `PAUSE` each, against the ideal of all slots at work."""
-        self.site.change("params.yaml", PARAMS.replace("pause: 1", f"pause: {PAUSE}"))
+    def branches(self, pause: int) -> tuple[float, Spent]:
+        """All branches run, for so many seconds each.
+
+        Returns:
+            Their time against the ideal of all slots at work, and what the run took of the parts.
+        """
+        self.site.change("params.yaml", PARAMS.replace("pause: 1", f"pause: {pause}"))
+        before = self._now()
         run = self.site.trigger("pipe")
         self.site.finish(run)
-        spans = [_span(task) for task in self.tasks(run, "pipe") if "branch" in task["task_id"]]
+        after = self._now()
+        tasks = self.tasks(run, "pipe")
+        busy = sum(end - start for start, end in map(_span, tasks))
+        spans = [_span(task) for task in tasks if "branch" in task["task_id"]]
         seconds = max(end for _, end in spans) - min(start for start, _ in spans)
-        return seconds / (PAUSE * WIDTH / (2 * SLOTS))
+        spent = {part: after[part] - before[part] for part in after}
+        return seconds / (pause * WIDTH / (2 * SLOTS)), Spent(len(tasks) + 1, busy, spent)
+
+    def idle(self) -> dict[str, float]:
+        """What the parts take in a second in which nothing runs."""
+        self.site.settle()
+        before = self._now()
+        time.sleep(IDLE)
+        after = self._now()
+        return {part: (after[part] - before[part]) / IDLE for part in before}
+
+    def _now(self) -> dict[str, float]:
+        """Seconds of a processor by part, rows that were written, and the clock."""
+        counts = {part: self.site.spent(part) for part in PARTS}
+        return {**counts, ROWS: float(self.site.database.written()), CLOCK: time.monotonic()}
 
     def traffic(self, change: Callable[[], None]) -> tuple[int, int, int]:
         """Requests to S3, bytes that moved, and bytes of all outs, of one isolated run."""
@@ -101,20 +145,44 @@ def figures(site: Site) -> None:
     quiet = [made.unchanged() for _ in range(REPEATS)]
     asked, moved, size = made.traffic(lambda: site.change("in.txt", "traffic\n"))
     still, none, _ = made.traffic(site.settle)
+    idle = made.idle()
+    _, short = made.branches(2)
+    ideal, long = made.branches(PAUSE)
+    costs = {part: _costs(short, long, part, idle) for part in (*PARTS, ROWS)}
     rows = {
         "a run in which every stage runs": _ratio([one for one, _ in colds], [b for _, b in colds]),
         "a run in which none does": _ratio([a[0] for a, _ in quiet], [b[0] for _, b in quiet]),
         "more time of a task on a warm worker": (
             f"{statistics.median(a[1] - b[1] for a, b in quiet):.2f} s"
         ),
-        f"{WIDTH} branches of {PAUSE} s against the ideal": f"{made.branches():.2f}",
+        f"{WIDTH} branches of {PAUSE} s against the ideal": f"{ideal:.2f}",
         "requests to S3 for each task that runs": f"{asked / len(STAGES):.1f}",
         "bytes moved for each byte of an out": f"{moved / size:.2f}",
         "requests and bytes of a run in which none runs": f"{still}, {none}",
     }
+    written = costs.pop(ROWS)
+    for part, cost in costs.items():
+        rows[f"{part}: a task, a heartbeat"] = f"{cost['task']:.3f} s, {cost['heartbeat']:.4f} s"
+    rows["rows written: a task"] = f"{written['task']:.0f}"
+    kept = {
+        "taken": datetime.now(UTC).date().isoformat(),
+        "seconds_of_a_task": round(statistics.median(a[1] for a, _ in quiet), 2),
+        "processor_seconds": costs,
+        "rows_written_by_a_task": round(written["task"]),
+        "figures": rows,
+    }
+    KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     width = max(map(len, rows))
     for what, figure in rows.items():
         print(f"{what:<{width}}  {figure}", flush=True)
+
+
+def _costs(short: Spent, long: Spent, part: str, idle: dict[str, float]) -> dict[str, float]:
+    """What a task takes of a part, and a heartbeat: of two runs whose tasks differ in length."""
+    one, other = (spent.of[part] - idle[part] * spent.of[CLOCK] for spent in (short, long))
+    heartbeat = max(0.0, (other - one) / (long.busy - short.busy))
+    task = (one - heartbeat * short.busy) / short.tasks
+    return {"task": round(max(0.0, task), 4), "heartbeat": round(heartbeat, 5)}
 
 
 def _ratio(isolated: list[float], shared: list[float]) -> str:

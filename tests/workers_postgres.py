@@ -52,6 +52,14 @@ class Postgres:
             serve += ["-c", f"{name}={value}"]
         return subprocess.Popen(serve, user=USER, cwd="/", stdout=log, stderr=log)
 
+    def written(self) -> int:
+        """Rows that were inserted, updated or deleted so far."""
+        counts = "tup_inserted + tup_updated + tup_deleted"
+        query = f"SELECT {counts} FROM pg_stat_database WHERE datname = '{USER}'"
+        place = ["--host=127.0.0.1", f"--port={self._port}", f"--username={USER}"]
+        command = ["psql", *place, "--tuples-only", "--no-align", "--command", query]
+        return int(subprocess.check_output(command, text=True))
+
     def is_ready(self) -> bool:
         """Whether it answers."""
         done = subprocess.run(

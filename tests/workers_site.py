@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from tests.workers_parts import Gate, Repository, free_port, wait
 from tests.workers_pipeline import files as pipeline_files
@@ -39,7 +40,7 @@ class Site:
         self.database = Postgres(base / "postgres", free_port())
         self.gate = Gate(s3)
         self._s3 = s3
-        self.services: list[subprocess.Popen[bytes]] = []
+        self.services: dict[str, subprocess.Popen[bytes]] = {}
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.api}", timeout=60)
 
@@ -108,7 +109,7 @@ class Site:
     def start(self, *others: Callable[[], None]) -> None:
         """Starts everything, makes the repositories, and waits for the DAG."""
         (self.base / "own").mkdir()
-        self.services.append(self.database.start(self.log))
+        self.services["database"] = self.database.start(self.log)
         self._service("redis-server", "--port", str(self.redis), "--save", "")
         self._service("moto_server", "-H", "127.0.0.1", "-p", str(self._s3), log=self.s3_log)
         self._service(
@@ -144,8 +145,9 @@ class Site:
 
     def _service(self, *command: str, log: Path | None = None) -> None:
         out = log.open("w") if log else self.log
-        self.services.append(
-            subprocess.Popen(command, env=self.env, cwd=self.base, stdout=out, stderr=out)
+        name = command[1] if command[0] == "airflow" else command[0]
+        self.services[name] = subprocess.Popen(
+            command, env=self.env, cwd=self.base, stdout=out, stderr=out
         )
 
     def start_worker(self, name: str, *, credentials: bool = True) -> None:
@@ -174,7 +176,9 @@ class Site:
         (self.base / "shared-host").mkdir()
         command = ["airflow", "celery", "worker", "--queues", "shared", "--skip-serve-logs"]
         command += ["--concurrency", str(2 * SLOTS), "--celery-hostname", "shared@%h"]
-        self.services.append(subprocess.Popen(command, env=env, stdout=self.log, stderr=self.log))
+        self.services["shared"] = subprocess.Popen(
+            command, env=env, stdout=self.log, stderr=self.log
+        )
 
     def kill_worker(self, name: str, *, disk: bool = True) -> None:
         """Ends a worker with all its processes.
@@ -230,6 +234,11 @@ class Site:
             raise SystemExit(f"{run} ended as {found['state']}; see {self.base}")
         return float(found["duration"])
 
+    def add_connection(self, name: str, kind: str, login: str, password: str) -> None:
+        """Makes an Airflow connection."""
+        body = {"connection_id": name, "conn_type": kind, "login": login, "password": password}
+        self.client.post("/api/v2/connections", json=body).raise_for_status()
+
     def state(self, run: str, task: str) -> str:
         """The state of a task of a run."""
         url = f"/api/v2/dags/pipe/dagRuns/{run}/taskInstances/{task}"
@@ -261,14 +270,20 @@ class Site:
         """How often the S3 server was asked, by method, since it started."""
         return Counter(re.findall(r'"(GET|HEAD|PUT|POST|DELETE) ', self.s3_log.read_text()))
 
+    def spent(self, service: str) -> float:
+        """Seconds of a processor that a service has taken so far, with all its processes."""
+        first = psutil.Process(self.services[service].pid)
+        times = [one.cpu_times() for one in (first, *first.children(recursive=True))]
+        return sum(t.user + t.system + t.children_user + t.children_system for t in times)
+
     def stop(self) -> None:
         """Ends everything."""
         for worker in self.workers.values():
             worker.kill()  # and with it its namespace; `unshare` passes no other signal on
             worker.wait()
-        for process in reversed(self.services):
+        for process in reversed(self.services.values()):
             process.terminate()
-        for process in self.services:
+        for process in self.services.values():
             try:
                 process.wait(timeout=20)
             except subprocess.TimeoutExpired:
