@@ -1,6 +1,6 @@
 # Each target is a short call of a tool that you can type yourself: see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos foreign-test workers-test wheel-test quality tune bench up down lint format secrets stack stack-deliver stack-test stack-down clean
+.PHONY: help run test chaos foreign-test workers-test wheel-test quality tune bench up down lint format secrets stack stack-deliver stack-test stack-down chart-test clean
 
 UV := scripts/uv
 PYTHONS := $(shell sed -n 's/^requires-python = "\([^"]*\)".*/\1/p' pyproject.toml)
@@ -101,6 +101,9 @@ stack-deliver: ## deliver a file into the running stack: make stack-deliver FILE
 
 stack-test: .venv/synced ## prove the stack (Docker, some 30 minutes): [STOPS=1] graceful stops
 	@$(UV) run python -m tests.stack $(STOPS)
+
+chart-test: .venv/synced ## check deploy/kubernetes against the schema of Airflow's Helm chart (from the network)
+	@$(UV) run python -m tests.chart
 
 stack-down: ## stop the stack; its volumes keep everything
 	@$(COMPOSE) --profile celery --profile test down

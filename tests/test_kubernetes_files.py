@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import re
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,6 +53,31 @@ def test_the_pod_template_is_a_pod() -> None:
     assert mounts.keys() == {volume.name for volume in pod.spec.volumes}
     variables = {variable.name: variable.value for variable in container.env}
     assert variables["HOUSING_WORKSPACES"] == mounts["workspaces"]
+
+
+def test_a_stage_finds_what_the_chart_gives_its_own_pods() -> None:
+    """The chart takes the template as it is: settings, connections and keys are added by nobody."""
+    values, pod = read("values.yaml"), read("pod-template.yaml")
+    (container,) = pod["spec"]["containers"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+    config = volumes[mounts[f"{values['airflowHome']}/airflow.cfg"]]
+    assert config["configMap"]["name"] == '{{ include "airflow_config" . }}'
+    given = {variable["name"]: variable for variable in container["env"]}
+    for variable in values["env"]:
+        assert given[variable["name"]] == variable
+    for secret in values["secret"]:
+        reference = given[secret["envName"]]["valueFrom"]["secretKeyRef"]
+        assert reference == {"name": secret["secretName"], "key": secret["secretKey"]}
+    assert container["envFrom"] == yaml.safe_load(values["extraEnvFrom"])
+
+
+def test_the_values_are_for_this_airflow_and_this_image() -> None:
+    values = read("values.yaml")
+    assert values["airflowVersion"] == version("apache-airflow")
+    assert (
+        f"AIRFLOW_HOME={values['airflowHome']} " in (FOLDER.parents[1] / "Dockerfile").read_text()
+    )
 
 
 def test_a_wrong_key_of_a_pod_is_seen() -> None:
