@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, cast
 
@@ -63,8 +64,10 @@ class Model:
             )
         few = len(x) < FEW
         self.booster.set_param({"nthread": 1 if few else 0})
-        matrix = DMatrix(self._complete(x), nthread=1 if few else None)
-        return np.asarray(self.booster.predict(matrix), dtype=np.float64)
+        complete = self._complete(x)
+        if self._linear:  # XGBoost reads arrays in place for trees only
+            return np.asarray(self.booster.predict(DMatrix(complete)), dtype=np.float64)
+        return np.asarray(self.booster.inplace_predict(complete), dtype=np.float64)
 
     def contributions(
         self, x: NDArray[np.float32]
@@ -95,8 +98,8 @@ class Model:
         weights, which compare because the features are standardised. A model that uses no feature
         gives 0 for each.
         """
-        linear = _booster_name(self.booster) == "gblinear"
-        scores = self.booster.get_score(importance_type="weight" if linear else "total_gain")
+        kind = "weight" if self._linear else "total_gain"
+        scores = self.booster.get_score(importance_type=kind)
         sizes = {
             # XGBoost types a score as a list too, for models of several outputs.
             name: abs(cast(float, scores.get(f"f{index}", 0.0)))
@@ -139,6 +142,11 @@ class Model:
             raise ModelError(f"{path} has damaged neighbours", "dvc repro --force") from error
         return cls(booster, tuple(json.loads(features)), found)
 
+    @cached_property
+    def _linear(self) -> bool:
+        config = json.loads(self.booster.save_config())
+        return bool(config["learner"]["gradient_booster"]["name"] == "gblinear")
+
     @property
     def _names(self) -> tuple[str, ...]:
         """Names of all features of the booster."""
@@ -167,11 +175,6 @@ def completed(x: Features, features: tuple[str, ...], neighbours: Neighbours | N
 def _places(features: tuple[str, ...], neighbours: Neighbours | None) -> list[int]:
     """Where the features stand that neighbours are found by."""
     return [features.index(name) for name in (neighbours.columns if neighbours else ())]
-
-
-def _booster_name(booster: Booster) -> str:
-    config = json.loads(booster.save_config())
-    return str(config["learner"]["gradient_booster"]["name"])
 
 
 def first_line(error: Exception) -> str:
