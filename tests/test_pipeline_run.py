@@ -180,6 +180,14 @@ def test_a_frozen_stage_is_left_alone(root: Path) -> None:
     (root / "dvc.yaml").write_text(text)
     (root / "in.txt").write_text("ho\n")
     assert stage_run.reproduce(root, "copy").state == "unchanged"
+    (root / "out.txt").unlink()
+    with pytest.raises(StageFailedError, match=r"copy is frozen.* lacks: out\.txt") as caught:
+        stage_run.reproduce(root, "copy")
+    command, *_ = caught.value.hint.split(";")
+    subprocess.run(
+        ["sh", "-c", f"{Path(sys.executable).with_name('dvc')}{command[3:]}"], cwd=root, check=True
+    )
+    assert stage_run.reproduce(root, "copy").state == "unchanged"
 
 
 def test_a_record_survives_json_and_reads_well(root: Path) -> None:

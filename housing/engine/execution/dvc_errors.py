@@ -105,6 +105,20 @@ def absent(stage: str, deps: list[str], params: list[str]) -> EngineError | None
     return None
 
 
+def frozen_without(stage: str, outs: list[str]) -> StageFailedError | None:
+    """The error for a frozen stage whose outs are not there, if any are not.
+
+    Args:
+        stage: The stage's name.
+        outs: Missing files and folders, which its command would write.
+    """
+    if not outs:
+        return None
+    said = f"stage {stage} is frozen, so that DVC does not run it, and lacks: {', '.join(outs)}"
+    hint = f"dvc checkout {stage}; or dvc pull {stage}; or, to run it again, dvc unfreeze {stage}"
+    return StageFailedError(said, hint)
+
+
 def failed(command: Command, said: str) -> StageFailedError:
     """The error for a command that did not end well.
 

@@ -140,6 +140,11 @@ def missing(stage: Stage, expected: Expected = _AS_IT_IS) -> tuple[list[str], li
     return [path_of(dep) for dep in gone if not isinstance(dep, ParamsDependency)], params
 
 
+def missing_outs(stage: Stage) -> list[str]:
+    """The outs of a frozen stage that are not there: DVC does not run its command to make them."""
+    return [path_of(out) for out in stage.outs if not out.exists] if stage.frozen else []
+
+
 def hashes(stage: Stage) -> dict[str, str]:
     """DVC's hash of each out, by path relative to the root."""
     return {path_of(out): out.hash_info.value or "" for out in stage.outs}

@@ -264,6 +264,7 @@ class StageRun:
         why = reasons.find(stage, force=self._force)
         _log.info("stage %s: %s", self._name, "; ".join(map(str, why)))
         absent = dvc_errors.absent(self._name, *reasons.missing(stage))
+        absent = absent or dvc_errors.frozen_without(self._name, reasons.missing_outs(stage))
         if absent:
             raise absent
         options.pop("upstream")
