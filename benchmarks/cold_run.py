@@ -24,7 +24,7 @@ from typing import Any
 
 from compare_days import DAYS, Project, make
 from measured import Samples, Table, keep
-from real_airflow import Airflow, airflow
+from real_airflow import Airflow, airflow, mlflow
 
 from housing.engine import graph
 from housing.engine.airflow.task_ids import task_id_of
@@ -108,7 +108,7 @@ def main(repeats: int) -> None:
         root = Path(folder) / "p"
         make(root)
         imported = imports(root)
-        with airflow(root, {DAG}) as services:
+        with mlflow(root), airflow(root, {DAG}) as services:
             services.seconds(DAG)
             project = Project(root)
             for _ in range(repeats):

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from measured import Samples, Table, keep
-from real_airflow import ROOT, Airflow, airflow
+from real_airflow import ROOT, Airflow, airflow, mlflow
 
 APPROACHES = {
     "A1 scripts": "approach_1_scripts",
@@ -32,6 +32,8 @@ PLAIN = "dvc repro"
 DAYS = ("day 1", "day 2", "day 3")
 GONE = 100
 """Rows that a day of new data lacks."""
+MARGIN = 5_000
+"""Dollars by which a refresh may be worse, in place of the project's own limit."""
 
 
 def make(root: Path) -> None:
@@ -51,13 +53,19 @@ class Project:
         self.root = root
         self._delivery = root / "data" / "landing" / "california_housing.csv"
         self._rows = self._delivery.read_text(encoding="utf-8").splitlines(keepends=True)
-        self._params = (root / "params.yaml").read_text(encoding="utf-8")
+        # The gate rejects one refresh in seven by chance, which takes longer than a promotion.
+        self._params = re.sub(
+            r"(\n  max_regression: )\S+",
+            rf"\g<1>{MARGIN}",
+            (root / "params.yaml").read_text(encoding="utf-8"),
+        )
         self._turn = 0
 
     def begin(self, day: str) -> None:
         """Day 1 takes rows away, day 2 changes a learning rate, day 3 changes nothing."""
         if day == DAYS[0]:
             self._turn += 1
+            (self.root / "params.yaml").write_text(self._params, encoding="utf-8")
             # So many that some are of each side of the split: else no training is out of date.
             gone = slice(1 + GONE * self._turn, 1 + GONE * (self._turn + 1))
             rows = [*self._rows[: gone.start], *self._rows[gone.stop :]]
@@ -91,7 +99,7 @@ def main(repeats: int) -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         root = Path(folder) / "p"
         make(root)
-        with airflow(root, set(APPROACHES.values())) as services:
+        with mlflow(root), airflow(root, set(APPROACHES.values())) as services:
             for dag in APPROACHES.values():  # MLflow's store, and the workers of the executor
                 services.seconds(dag)
             project = Project(root)

@@ -1,4 +1,4 @@
-"""A real Airflow for a benchmark: scheduler, API server and DAG processor on a project's folder."""
+"""A real Airflow and a real MLflow for a benchmark, on a project's folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -86,9 +87,7 @@ def airflow(root: Path, dags: set[str]) -> Iterator[Airflow]:
         root: The project's folder; its DAG files are in ``dags``.
         dags: The DAGs to wait for.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     env = _environment(root, port)
     commands = (
         ["airflow", "api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
@@ -101,8 +100,36 @@ def airflow(root: Path, dags: set[str]) -> Iterator[Airflow]:
             process = subprocess.Popen(command, env=env, cwd=root, stdout=log, stderr=log)
             stack.callback(_end, process)
         client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60))
-        _await(lambda: _dags(client) >= dags, client, root)
+        _await(lambda: _dags(client, root) >= dags, root / "airflow.log")
         yield Airflow(client, process.pid)
+
+
+@contextlib.contextmanager
+def mlflow(root: Path) -> Iterator[None]:
+    """Runs MLflow's server on a project, as `make up` does; what starts meanwhile uses it.
+
+    Args:
+        root: The project's folder.
+    """
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    folder = root / ".mlflow"
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--no-serve-artifacts"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    command += ["--default-artifact-root", (folder / "artifacts").as_uri()]
+    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (root / "mlflow.log").open("w") as log, contextlib.ExitStack() as stack:
+        # It starts processes of its own, which end with their group.
+        server = subprocess.Popen(
+            command, env=env, cwd=root, stdout=log, stderr=log, start_new_session=True
+        )
+        stack.callback(os.killpg, server.pid, signal.SIGTERM)
+        _await(lambda: httpx.get(f"{url}/health").is_success, root / "mlflow.log")
+        os.environ["MLFLOW_TRACKING_URI"] = url
+        stack.callback(os.environ.pop, "MLFLOW_TRACKING_URI")
+        yield
 
 
 def _environment(root: Path, port: int) -> dict[str, str]:
@@ -123,18 +150,24 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.kill()
 
 
-def _await(ready: Callable[[], bool], client: httpx.Client, root: Path) -> None:
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _await(ready: Callable[[], bool], log: Path) -> None:
     for _ in range(1200):  # many times what a quiet machine takes
         with contextlib.suppress(httpx.HTTPError, KeyError, FileNotFoundError):
-            passwords = json.loads((root / ".airflow" / "passwords.json").read_text())
-            login = {"username": "admin", "password": passwords["admin"]}
-            token = client.post("/auth/token", json=login).json()["access_token"]
-            client.headers["Authorization"] = f"Bearer {token}"
             if ready():
                 return
         time.sleep(0.5)
-    sys.exit((root / "airflow.log").read_text()[-3000:])
+    sys.exit(log.read_text()[-3000:])
 
 
-def _dags(client: httpx.Client) -> set[str]:
+def _dags(client: httpx.Client, root: Path) -> set[str]:
+    passwords = json.loads((root / ".airflow" / "passwords.json").read_text())
+    login = {"username": "admin", "password": passwords["admin"]}
+    token = client.post("/auth/token", json=login).json()["access_token"]
+    client.headers["Authorization"] = f"Bearer {token}"
     return {dag["dag_id"] for dag in client.get("/api/v2/dags").json()["dags"]}
