@@ -1,7 +1,8 @@
 """The approaches side by side: eight heavy stages that do not depend on each other.
 
 Each computes for some seconds on one processor. Through one real scheduler, in turn; beside them
-`dvc repro`.
+`dvc repro`, and paraffin, a public tool that runs DVC's stages side by side, with two of its jobs.
+dask4dvc, another one, wants DVC 2, which cannot read the locks of DVC 3.
 
 Usage: ``make bench``, or
 ``UV_ENV_FILE=local.env uv run python benchmarks/compare_branches.py [REPEATS]``
@@ -9,15 +10,17 @@ Usage: ``make bench``, or
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from measured import Samples, Table, keep
-from real_airflow import airflow, make_project
+from real_airflow import ROOT, airflow, make_project
 
 BRANCHES = 8
 WORK = "s = sum(i * i for i in range(20_000_000))"
@@ -43,6 +46,19 @@ with DAG("group", schedule=None, start_date=start):
     DvcTaskGroup("stages", root=root)
 """
 PLAIN = "dvc repro"
+PARAFFIN = "paraffin"
+# The newest release writes its times without a time zone, which a newer sqlmodel refuses.
+PACKAGES = ("paraffin==0.3.7", "sqlmodel<0.0.25", f"dvc=={version('dvc')}")
+
+
+def install_paraffin(folder: Path) -> dict[str, str]:
+    """Installs paraffin into an environment of its own; the environment to run it in."""
+    uv = str(ROOT / "scripts/uv")
+    python = folder / "bin" / "python"
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
+    command = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
+    subprocess.run([*command, *PACKAGES], check=True)
+    return {**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}"}
 
 
 def make(root: Path) -> None:
@@ -65,11 +81,20 @@ def main(repeats: int) -> None:
         def plain() -> None:
             subprocess.run(["dvc", "repro", "--quiet"], cwd=root, check=True)
 
+        env = install_paraffin(Path(folder) / "paraffin")
+
+        def paraffin() -> None:
+            for command in ("paraffin submit", "paraffin worker --jobs 2"):
+                subprocess.run(
+                    command.split(), cwd=root, env=env, check=True, stdout=subprocess.DEVNULL
+                )
+
         with airflow(root, set(DAGS.values())) as services:
             runs: dict[str, Callable[[], float | None]] = {
                 name: partial(services.seconds, dag) for name, dag in DAGS.items()
             }
             runs[PLAIN] = plain
+            runs[PARAFFIN] = paraffin
             for number in range(repeats + 1):
                 for name, run in runs.items():
                     (root / "in").write_text(f"{number} {name}\n")

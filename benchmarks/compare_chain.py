@@ -18,7 +18,7 @@ from pathlib import Path
 from measured import Samples, Table, keep
 from real_airflow import airflow, chain, make_project
 
-LENGTHS = (4, 16, 64)
+LENGTHS = (4, 16, 64, 200)
 KINDS = {
     "A2 one task": "one_task",
     "A4 shell": "shell",
