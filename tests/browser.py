@@ -32,6 +32,9 @@ def chromium() -> Iterator[webdriver.Chrome]:
     """A browser with a profile of its own."""
     options = Options()
     options.binary_location = CHROMIUM or ""
+    # Who needs more than the page's own text waits for it: Selenium gives up on a page that loads
+    # longer than two minutes, as Airflow's does on a busy machine.
+    options.page_load_strategy = "eager"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         for flag in (*FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)

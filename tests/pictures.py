@@ -43,7 +43,7 @@ ROOT = Path(__file__).parents[1]
 PICTURES = Path(".housing/pictures")
 COLORS = 128
 PATIENCE = 1800.0
-"""Seconds for one run, on a busy machine."""
+"""Seconds for one run, or for a page of Airflow's, on a busy machine."""
 
 
 class Story:
@@ -82,7 +82,7 @@ class Story:
         self.until(lambda: len(self.browser.find_elements(By.CSS_SELECTOR, selector)) >= count)
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
 
-    def until(self, condition: Callable[[], bool], seconds: float = 400) -> None:
+    def until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         """Waits for something on the page."""
         WebDriverWait(self.browser, seconds, ignored_exceptions=[WebDriverException]).until(
             lambda _: condition()
