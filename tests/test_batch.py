@@ -43,8 +43,11 @@ def runs_of(workspace: Workspace) -> list[Run]:
 
 
 def test_nothing_can_be_priced_before_there_is_a_champion(workspace: Workspace) -> None:
-    with pytest.raises(RegistryError, match="champion points to no version"):
-        waiting(workspace.settings, workspace.params, "champion")
+    unknown = under_model(workspace.params, "of-another-name")
+    for params, hint in ((workspace.params, "housing champion VERSION"), (unknown, "housing run")):
+        with pytest.raises(RegistryError, match="champion points to no version") as error:
+            waiting(workspace.settings, params, "champion")
+        assert error.value.hint.startswith(hint)
     registry.set_champion(workspace.settings, workspace.params, "1", "me", "first")
     version, files = waiting(workspace.settings, workspace.params, "champion")
     assert (version, files) == ("1", ())

@@ -233,11 +233,12 @@ def test_run_refuses_to_put_airflow_into_the_home_folder(
 def test_what_is_wrong_with_a_file_is_told_before_what_the_registry_lacks(
     name: str, fact: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["housing", "predict", name])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert fact in str(ended.value)
-    assert "champion" not in str(ended.value)
+    for command in (["predict", name], ["explain", name, "1"]):
+        monkeypatch.setattr("sys.argv", ["housing", *command])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert fact in str(ended.value)
+        assert "champion" not in str(ended.value)
 
 
 def test_what_looks_like_markup_is_shown_as_it_is() -> None:

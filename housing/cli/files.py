@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from housing.cli.console import console_of
-from housing.domain.config import load_params
+from housing.domain.config import Params, load_params
 from housing.engine.errors import typeable
 from housing.settings import load_settings
 
@@ -74,16 +74,12 @@ def predict_file(file: Path, alias: str, *, as_json: bool) -> None:
         DataError: The file does not fit, or cannot be read to its end.
         TrackingError: MLflow does not answer, or the alias points to nothing.
     """
-    from housing.domain.data.misfit import require_kind, unreadable
     from housing.mlops import batch_scoring
     from housing.mlops.registry.download import holder
 
     settings = load_settings()
     params = load_params(settings.root / "params.yaml")
-    try:  # what is wrong with the file itself comes before what MLflow lacks
-        require_kind(file, params.data.csv, str(file))
-    except OSError as error:
-        raise unreadable(str(file), error) from error
+    _require_file(file, params)
     alias = alias or params.registry.champion
     console = _console(as_json)
     bar = Progress(
@@ -93,6 +89,7 @@ def predict_file(file: Path, alias: str, *, as_json: bool) -> None:
         TimeElapsedColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
     with bar:
         # A CSV does not know its rows.
@@ -135,6 +132,7 @@ def explain_row(file: Path, row: int, alias: str, *, as_json: bool) -> None:
 
     settings = load_settings()
     params = load_params(settings.root / "params.yaml")
+    _require_file(file, params)
     alias = alias or params.registry.champion
     with _console(as_json).status(f"explaining row {row} of {escape(file.name)}"):
         version, _ = holder(settings, params, alias)
@@ -161,6 +159,16 @@ def explain_row(file: Path, row: int, alias: str, *, as_json: bool) -> None:
         )
         told = f"  {f'${sale.price:,.0f}':>10}  {sale.km:,.1f} km away: {values}"
         console.print(told, markup=False, soft_wrap=True)
+
+
+def _require_file(file: Path, params: Params) -> None:
+    """What is wrong with the file itself comes before what MLflow lacks."""
+    from housing.domain.data.misfit import require_kind, unreadable
+
+    try:
+        require_kind(file, params.data.csv, str(file))
+    except OSError as error:
+        raise unreadable(str(file), error) from error
 
 
 def _console(as_json: bool) -> Console:

@@ -78,9 +78,10 @@ def serving(settings: Settings, params: Registered, version: str) -> Iterator[Se
 def _held(client: MlflowClient, model: str, alias: str) -> ModelVersion:
     version = alias_version(client, model, alias)
     if version is None:
+        known = client.search_model_versions(f"name = '{model}'", max_results=1)
+        other = "housing champion VERSION --why TEXT, or take another one: --alias staging"
         raise RegistryError(
-            f"{alias} points to no version of {model}",
-            "housing champion VERSION --why TEXT, or take another one: --alias staging",
+            f"{alias} points to no version of {model}", other if known else "housing run"
         )
     return version
 
