@@ -159,6 +159,7 @@ def full() -> DashboardData:
         changes=Changes(
             "v1",
             "v2",
+            ("linear", "xgboost"),
             params=(Change("train.max_depth", "6", "8"),),
             data=(),
             code=tuple(Change(f"housing/{n}.py", "aa", "bb") for n in range(14)),
@@ -450,6 +451,7 @@ def test_the_page_answers_whether_the_live_model_is_fine_and_what_changed() -> N
     page = html_of(full)
     assert "200 rows in 1 file: 30 without a price (15.0%; 1.6% of its training rows" in page
     assert "What changed from v1 to v2" in page
+    assert "the same data; candidate linear to xgboost; 1 parameter" in page
     assert "1 parameter, 1 feature and 14 files of code differ" in page
     assert "<td>train.max_depth</td><td>6</td><td>8</td>" in page
     assert "and 2 more" in page
@@ -532,6 +534,8 @@ def test_there_is_one_line_of_advice() -> None:
         told(live=full().live) == "look at the scored file june.csv: 15.0% of its rows got no price"
     )
     assert told(quality=full().quality) == "look at the delivery second.csv: MedInc drifted"
+    broken = summary("quick__4", 4, ("failed", 0, 0), ("ran", 0, 0), message="no x\n  next: mend x")
+    assert told(runs=(shown(broken),)).endswith("failed in the last run: no x; next: mend x")
     assert told(results=(), aliases=(), runs=()).startswith("start the pipeline")
 
 

@@ -34,6 +34,7 @@ def compare_runs(before: Result, after: Result, runs: tuple[Run, Run], files: Ru
     return Changes(
         before=before.name,
         after=after.name,
+        candidates=(before.candidate, after.candidate),
         params=tuple(Change(*row) for row in params),
         data=_data(older, newer, files),
         code=tuple(Change(*row) for row in _code(before, after, files)),

@@ -50,7 +50,8 @@ def shown(summary: Mapping[str, Any]) -> Row:
             {
                 "task": task,
                 # A stage's own words say more than that its command failed.
-                "message": words.get(task) or message,
+                # HTML folds the line of what to do next into the one before it.
+                "message": (words.get(task) or message).replace("\n  next: ", "; next: "),
                 "link": f"{link}/tasks/{task}" if link else "",
             }
             for task, message in summary.get("failures", {}).items()

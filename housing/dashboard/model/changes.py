@@ -21,6 +21,7 @@ class Changes:
     Attributes:
         before: Name of the older one, or of the live one.
         after: Name of the other one.
+        candidates: Which candidate was chosen for each of them.
         params: Parameters that shaped the result.
         data: Deliveries, and the rows that were kept; empty where the table is the same.
         code: Files of code, by the start of their hashes.
@@ -30,6 +31,7 @@ class Changes:
 
     before: str
     after: str
+    candidates: tuple[str, str]
     params: tuple[Change, ...]
     data: tuple[Change, ...]
     code: tuple[Change, ...]
