@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from housing.domain.config import Params, load_params
+from housing.domain.coverage import regions
+from housing.domain.evaluation import located
 from housing.domain.features import Transform, label
 from housing.domain.interval import Interval
 from housing.domain.metrics import conformal_halfwidth, regression_metrics
@@ -142,7 +144,9 @@ def run(
     predicted = training.model.predict(test.x)
     seconds = time.process_time() - trained
     known, coverage = training.first.held_out, params.evaluate.coverage
-    lower, upper = Interval.fit(validation.y, known, coverage).around(predicted)
+    here, places = located(validation), params.features.places
+    interval = Interval.fit(validation.y, known, coverage, regions(here, places))
+    lower, upper = interval.around(predicted, regions(located(test), places))
     return Scored(
         rmse=regression_metrics(test.y, predicted)["rmse"],
         first=regression_metrics(test.y, training.first.model.predict(test.x))["rmse"],

@@ -34,11 +34,13 @@ def rows(count: int, seed: int) -> pl.DataFrame:
 
 
 def fitted(known: pl.DataFrame, coverage: float = 0.9) -> Interval:
-    return Interval.fit(known["actual"].to_numpy(), known["predicted"].to_numpy(), coverage)
+    return Interval.fit(
+        known["actual"].to_numpy(), known["predicted"].to_numpy(), coverage, regions(known, PLACES)
+    )
 
 
 def with_interval(frame: pl.DataFrame, interval: Interval) -> pl.DataFrame:
-    lower, upper = interval.around(frame["predicted"].to_numpy())
+    lower, upper = interval.around(frame["predicted"].to_numpy(), regions(frame, PLACES))
     return frame.with_columns(lower=lower, upper=upper)
 
 
@@ -62,10 +64,35 @@ def test_the_interval_holds_what_it_promises_at_every_price_and_is_narrower() ->
     assert coverages(flat, {})[1].share > 0.99
 
 
+def test_a_region_whose_prices_are_harder_has_a_wider_interval() -> None:
+    def harder(frame: pl.DataFrame) -> pl.DataFrame:
+        twice = pl.when(pl.col("latitude") > 36).then(2).otherwise(1)
+        error = pl.col("actual") - pl.col("predicted")
+        return frame.with_columns(actual=pl.col("predicted") + error * twice)
+
+    interval = fitted(harder(KNOWN))
+    assert interval.factors["here"] > 1.5 * interval.factors["there"]
+    new = harder(NEW)
+    shares = {part.name: part.share for part in coverages(with_interval(new, interval), PLACES)}
+    assert [shares[f"region {name}"] for name in PLACES] == pytest.approx([0.9] * 2, abs=0.03)
+    assert shares["all"] == pytest.approx(0.9, abs=0.015)
+    report = {"prediction_interval": {"points": interval.points(), "factors": interval.factors}}
+    again = Interval.read(report)
+    assert with_interval(new, again).equals(with_interval(new, interval))
+
+
+def test_a_region_of_few_rows_is_nearly_as_wide_as_the_others() -> None:
+    few = pl.concat(
+        [KNOWN.filter(pl.col("latitude") < 36), KNOWN.filter(pl.col("latitude") > 36)[:5]]
+    )
+    assert fitted(few).factors["here"] == pytest.approx(1, abs=0.1)
+
+
 def test_few_rows_have_one_width_for_all() -> None:
     few = KNOWN[:150]
-    interval = fitted(few)
-    half = conformal_halfwidth(few["actual"].to_numpy(), few["predicted"].to_numpy(), 0.9)
+    actual, predicted = few["actual"].to_numpy(), few["predicted"].to_numpy()
+    interval = Interval.fit(actual, predicted, 0.9, {})
+    half = conformal_halfwidth(actual, predicted, 0.9)
     assert interval.halfwidth.tolist() == pytest.approx([half])
     with pytest.raises(DataError, match=r"8 validation row\(s\) are too few"):
         fitted(KNOWN[:8])
@@ -82,16 +109,16 @@ def test_the_report_holds_the_interval() -> None:
     interval = fitted(KNOWN)
     again = Interval.read({"prediction_interval": {"halfwidth": 1, "points": interval.points()}})
     price = np.array([0.0, 60_000.0, 123_456.0, 1e9])
-    assert [end.tolist() for end in again.around(price)] == [
-        end.tolist() for end in interval.around(price)
+    assert [end.tolist() for end in again.around(price, {})] == [
+        end.tolist() for end in interval.around(price, {})
     ]
-    alone = np.concatenate([interval.around(price[i : i + 1])[1] for i in range(4)])
-    assert alone.tolist() == interval.around(price)[1].tolist()
+    alone = np.concatenate([interval.around(price[i : i + 1], {})[1] for i in range(4)])
+    assert alone.tolist() == interval.around(price, {})[1].tolist()
 
 
 def test_a_report_from_before_has_one_width() -> None:
     old = Interval.read({"prediction_interval": {"nominal": 0.9, "halfwidth": 20_000}})
-    lower, upper = old.around(np.array([100_000.0, 500_000.0]))
+    lower, upper = old.around(np.array([100_000.0, 500_000.0]), {})
     assert (lower.tolist(), upper.tolist()) == ([80_000, 480_000], [120_000, 520_000])
 
 

@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from housing.domain.columns import Column
+from housing.domain.coverage import regions
 from housing.domain.data.schema import REASONS, ROW, RowSchema, Split
 from housing.domain.explanation import Prices, explanations
 from housing.domain.features import Transform
@@ -105,7 +106,10 @@ class Appraiser:
         """The features of good rows, their prices and the ends of the intervals."""
         x = self.transform.apply(houses).to_numpy(order="c")
         price = self.model.predict(x)
-        return x, (price, *self.interval.around(price))
+        names = dict(zip(self.transform.location or (), ("latitude", "longitude"), strict=False))
+        here = houses.select(names).rename(names)
+        ends = self.interval.around(price, regions(here, self.transform.places))
+        return x, (price, *ends)
 
     def _complete(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows with a column of nulls for each nullable one that was left out."""

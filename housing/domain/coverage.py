@@ -16,11 +16,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from housing.domain.config import Coordinates
-from housing.domain.features import distance
 
 DECILES = 10
 
 Mask: TypeAlias = NDArray[np.bool_]
+Numbers: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,17 @@ def regions(rows: pl.DataFrame, places: Mapping[str, Coordinates]) -> dict[str, 
     """
     if not places or "latitude" not in rows.columns:
         return {}
-    here = pl.col("latitude"), pl.col("longitude")
-    away = rows.select(distance(*here, place).alias(name) for name, place in places.items())
-    known = away.select(pl.all_horizontal(pl.all().is_finite().fill_null(value=False)))
-    nearest = np.where(known.to_series().to_numpy(), away.to_numpy().argmin(axis=1), -1)
+    here = _on_sphere(rows.select("latitude", "longitude").cast(pl.Float64).to_numpy())
+    centres = _on_sphere(np.array([*places.values()], dtype=np.float64))
+    # The shorter the straight line between two points of a sphere, the shorter the way.
+    apart = ((here[:, None, :] - centres) ** 2).sum(axis=2)
+    nearest = np.where(np.isfinite(apart).all(axis=1), apart.argmin(axis=1), -1)
     return {name: nearest == number for number, name in enumerate(places)}
+
+
+def _on_sphere(degrees: Numbers) -> Numbers:
+    """Points on the unit sphere, shape (rows, 3), by latitude and longitude."""
+    north, east = np.radians(degrees).T
+    return np.column_stack(
+        [np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)]
+    )

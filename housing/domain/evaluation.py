@@ -15,8 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from housing.domain.config import Coordinates, Params
-from housing.domain.coverage import coverages
-from housing.domain.features import distance
+from housing.domain.coverage import coverages, regions
 from housing.domain.groups import effective, group
 from housing.domain.interval import Interval
 from housing.domain.metrics import bootstrap_intervals, regression_metrics
@@ -93,8 +92,9 @@ def evaluate(subject: Subject, params: Params) -> Evaluation:
         ModelError: The model does not fit the features.
     """
     settings = params.evaluate
-    interval = Interval.fit(subject.validation.y, subject.held_out, settings.coverage)
-    scored = _score(subject.model, subject.test, interval)
+    known = regions(located(subject.validation), subject.places)
+    interval = Interval.fit(subject.validation.y, subject.held_out, settings.coverage, known)
+    scored = _score(subject, interval)
     actual, predicted = scored["actual"].to_numpy(), scored["predicted"].to_numpy()
     metrics = regression_metrics(actual, predicted)
     groups = group(scored)
@@ -118,24 +118,27 @@ def evaluate(subject: Subject, params: Params) -> Evaluation:
             "nominal": settings.coverage,
             **_covered(scored, subject.places),
             "points": interval.points(),
+            "factors": dict(interval.factors),
         },
     }
     curve = subject.trainings[subject.candidate]["curve"]
     return Evaluation(report, scored, _scatters(scored) | _bars(importance) | _curve(curve))
 
 
-def _score(model: Model, test: Table, interval: Interval) -> pl.DataFrame:
-    predicted = model.predict(test.x)
-    lower, upper = interval.around(predicted)
-    columns = [test.frame[ROW]]
-    if test.located:
-        columns += [
-            test.frame[LATITUDE].alias("latitude"),
-            test.frame[LONGITUDE].alias("longitude"),
-        ]
+def _score(subject: Subject, interval: Interval) -> pl.DataFrame:
+    test = subject.test
+    predicted, where = subject.model.predict(test.x), located(test)
+    lower, upper = interval.around(predicted, regions(where, subject.places))
+    columns = [test.frame[ROW], *where]
     columns += [pl.Series("actual", test.y), pl.Series("predicted", predicted)]
     columns += [pl.Series("lower", lower), pl.Series("upper", upper)]
     return pl.DataFrame(columns)
+
+
+def located(rows: Table) -> pl.DataFrame:
+    """``latitude`` and ``longitude``, or no column where the table has no location."""
+    names = {LATITUDE: "latitude", LONGITUDE: "longitude"} if rows.located else {}
+    return rows.frame.select(pl.col(column).alias(name) for column, name in names.items())
 
 
 def _covered(scored: pl.DataFrame, places: Mapping[str, Coordinates]) -> dict[str, Any]:
@@ -169,15 +172,11 @@ def _by_decile(scored: pl.DataFrame) -> list[dict[str, Any]]:
 
 def _by_region(scored: pl.DataFrame, places: Mapping[str, Coordinates]) -> list[dict[str, Any]]:
     """Residuals of the rows around each place; rows without a location belong to none."""
-    if not places or "latitude" not in scored.columns:
-        return []
-    located = scored.drop_nulls(["latitude", "longitude"])
-    if located.is_empty():
-        return []
-    latitude, longitude = pl.col("latitude"), pl.col("longitude")
-    away = located.select(distance(latitude, longitude, at).alias(to) for to, at in places.items())
-    nearest = np.array(list(places))[away.to_numpy().argmin(axis=1)]
-    return _groups(located.with_columns(region=nearest), "region")
+    parts = [
+        scored.filter(pl.Series(rows)).with_columns(region=pl.lit(name))
+        for name, rows in regions(scored, places).items()
+    ]
+    return _groups(pl.concat(parts), "region") if parts else []
 
 
 def _groups(scored: pl.DataFrame, key: str) -> list[dict[str, Any]]:

@@ -39,6 +39,7 @@ CODE = (
     "domain/columns.py",
     "domain/config.py",
     "domain/config_rules.py",
+    "domain/coverage.py",
     "domain/data/__init__.py",
     "domain/data/schema.py",
     EXPLAINS,
