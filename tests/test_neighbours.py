@@ -31,6 +31,7 @@ SETTINGS = CandidateParams(
     learning_rate=0.2,
     early_stopping_rounds=10,
     max_depth=4,
+    waves=40,
     neighbours=ASKED,
 )
 

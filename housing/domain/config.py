@@ -86,7 +86,12 @@ class NeighbourParams(Section):
 
 
 class CandidateParams(Section):
-    """Settings of one candidate, under XGBoost's own names but for the neighbours."""
+    """Settings of one candidate, under XGBoost's own names but for two.
+
+    Attributes:
+        waves: Of a smooth first guess, see `housing.domain.smooth`; 0: the booster gives all.
+        neighbours: Further features.
+    """
 
     booster: Literal["gbtree", "gblinear"]
     n_estimators: int = Field(ge=1)
@@ -98,6 +103,7 @@ class CandidateParams(Section):
     colsample_bytree: float = Field(default=1, gt=0, le=1)
     reg_lambda: float = Field(default=1, ge=0)
     reg_alpha: float = Field(default=0, ge=0)
+    waves: int = Field(default=0, ge=0)
     neighbours: NeighbourParams | None = None
 
 

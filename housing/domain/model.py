@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from housing.domain.nearest import Features
 from housing.domain.neighbours import Neighbours
+from housing.domain.smooth import Smooth
 from housing.errors import ModelError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ FEW: Final = 512
 # Attributes of the booster: text that XGBoost keeps in the model's file.
 _FEATURES = "features"
 _NEIGHBOURS = "neighbours"
+_SMOOTH = "smooth"
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,13 @@ class Model:
             XGBoost forbids some letters that a category may hold.
         neighbours: Makes further features, which the booster takes after those; None where it
             takes none.
+        smooth: A first guess, to which the booster adds; None where the booster gives all.
     """
 
     booster: Booster
     features: tuple[str, ...]
     neighbours: Neighbours | None = None
+    smooth: Smooth | None = None
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
         """Predicts prices, on all cores where there are many rows.
@@ -65,14 +69,19 @@ class Model:
         few = len(x) < FEW
         self.booster.set_param({"nthread": 1 if few else 0})
         complete = self._complete(x)
+        guess = 0.0 if self.smooth is None else self.smooth.predict(complete)
         if self._linear:  # XGBoost reads arrays in place for trees only
-            return np.asarray(self.booster.predict(DMatrix(complete)), dtype=np.float64)
-        return np.asarray(self.booster.inplace_predict(complete), dtype=np.float64)
+            added = self.booster.predict(DMatrix(complete))
+        else:
+            added = self.booster.inplace_predict(complete)
+        return np.asarray(added, dtype=np.float64) + guess
 
     def contributions(
         self, x: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
-        """Says what each feature adds to the prices (Shapley values, as XGBoost gives them).
+        """Says what each feature adds to the prices.
+
+        Shapley values, as XGBoost gives them, and with a smooth guess `Smooth.contributions`.
 
         Args:
             x: As `predict` takes it, shape (rows, features).
@@ -83,8 +92,12 @@ class Model:
         """
         from xgboost import DMatrix
 
-        added = self.booster.predict(DMatrix(self._complete(x)), pred_contribs=True)
+        complete = self._complete(x)
+        added = self.booster.predict(DMatrix(complete), pred_contribs=True)
         *columns, base = np.asarray(added, dtype=np.float64).T
+        if self.smooth is not None:
+            average, dollars = self.smooth.contributions(complete)
+            base, columns = base + average, [*(np.array(columns) + dollars.T)]
         return base, dict(zip(self._names, columns, strict=True))
 
     def needed(self, x: Features) -> Features:
@@ -95,8 +108,8 @@ class Model:
         """Share of each feature in what the model does, the largest first; the shares add up to 1.
 
         For trees the share in the gain of all splits, for a linear model the share in the absolute
-        weights, which compare because the features are standardised. A model that uses no feature
-        gives 0 for each.
+        weights, which compare because the features are standardised. What a smooth guess does is
+        not counted. A model that uses no feature gives 0 for each.
         """
         kind = "weight" if self._linear else "total_gain"
         scores = self.booster.get_score(importance_type=kind)
@@ -114,6 +127,8 @@ class Model:
         self.booster.set_attr(**{_FEATURES: json.dumps(self.features)})
         if self.neighbours is not None:
             self.booster.set_attr(**{_NEIGHBOURS: self.neighbours.dump()})
+        if self.smooth is not None:
+            self.booster.set_attr(**{_SMOOTH: self.smooth.dump()})
         self.booster.save_model(path)
 
     @classmethod
@@ -134,13 +149,18 @@ class Model:
             fact = f"{path} is no model of XGBoost: {first_line(error)}"
             raise ModelError(fact, "dvc repro --force") from error
         features, neighbours = booster.attr(_FEATURES), booster.attr(_NEIGHBOURS)
+        smooth = booster.attr(_SMOOTH)
         if features is None:
             raise ModelError(f"{path} does not name its features", "dvc repro --force")
         try:
             found = None if neighbours is None else Neighbours.parse(neighbours)
         except ValueError as error:
             raise ModelError(f"{path} has damaged neighbours", "dvc repro --force") from error
-        return cls(booster, tuple(json.loads(features)), found)
+        try:
+            guess = None if smooth is None else Smooth.parse(smooth)
+        except ValueError as error:
+            raise ModelError(f"{path} has a damaged guess", "dvc repro --force") from error
+        return cls(booster, tuple(json.loads(features)), found, guess)
 
     @cached_property
     def _linear(self) -> bool:

@@ -19,6 +19,7 @@ from housing.domain.features import Transform
 from housing.domain.model import Model, completed, first_line
 from housing.domain.nearest import Features
 from housing.domain.neighbours import Neighbours
+from housing.domain.smooth import Smooth
 from housing.domain.tables import Table
 from housing.errors import ConfigError, ModelError
 
@@ -92,8 +93,9 @@ def train(
     first = stop_early(settings, train, validation, seed, transform)
     rows = Table.joined(train, validation)
     neighbours, x = _features(settings, rows, transform)
-    booster, _ = _boost(settings, _matrix(x, rows), seed, first.best_iteration + 1)
-    return Training(Model(booster, rows.features, neighbours), first)
+    smooth = _guess(settings, x, rows, seed)
+    booster, _ = _boost(settings, _matrix(x, rows, smooth), seed, first.best_iteration + 1)
+    return Training(Model(booster, rows.features, neighbours, smooth), first)
 
 
 def stop_early(
@@ -105,8 +107,9 @@ def stop_early(
 ) -> Stopped:
     """Trains one candidate on the training rows alone, see `train`."""
     neighbours, x = _features(settings, train, transform)
-    matrix = _matrix(x, train)
-    held_out = _matrix(completed(validation.x, train.features, neighbours), validation)
+    smooth = _guess(settings, x, train, seed)
+    matrix = _matrix(x, train, smooth)
+    held_out = _matrix(completed(validation.x, train.features, neighbours), validation, smooth)
     booster, curve = _boost(settings, matrix, seed, settings.n_estimators, held_out)
     best = int(booster.best_iteration)
     if settings.booster == "gbtree":
@@ -114,7 +117,7 @@ def stop_early(
     elif best + 1 < len(curve):
         # A linear booster changes its weights in place: the best ones have to be made again.
         booster, _ = _boost(settings, matrix, seed, best + 1)
-    model = Model(booster, train.features, neighbours)
+    model = Model(booster, train.features, neighbours, smooth)
     return Stopped(model, best, curve, model.predict(validation.x))
 
 
@@ -133,11 +136,16 @@ def _features(
     return neighbours, np.hstack([rows.x, neighbours.apply_to_training(rows)])
 
 
-def _matrix(x: Features, rows: Table) -> DMatrix:
+def _guess(settings: CandidateParams, x: Features, rows: Table, seed: int) -> Smooth | None:
+    return Smooth.fit(x, rows.y, settings.waves, seed) if settings.waves else None
+
+
+def _matrix(x: Features, rows: Table, smooth: Smooth | None) -> DMatrix:
+    """What the booster learns: the prices, or what the smooth guess leaves of them."""
     from xgboost import DMatrix
 
     with _refusals():
-        return DMatrix(x, rows.y)
+        return DMatrix(x, rows.y if smooth is None else rows.y - smooth.predict(x))
 
 
 def _boost(

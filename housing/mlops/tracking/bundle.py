@@ -49,6 +49,7 @@ CODE = (
     "domain/model.py",
     "domain/nearest.py",
     "domain/neighbours.py",
+    "domain/smooth.py",
     "domain/tables.py",
     "engine/__init__.py",
     "engine/errors.py",
