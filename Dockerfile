@@ -26,12 +26,19 @@ COPY docker/slim.sh /tmp/
 RUN sh /tmp/slim.sh /opt/venv
 
 FROM ${PYTHON_IMAGE}
+ARG EXTRAS=""
+# The Git bundle calls git, which calls ssh for a repository that is reached so.
+# hadolint ignore=DL3008
+RUN case " ${EXTRAS} " in *" git "*) \
+        apt-get update && apt-get install -y --no-install-recommends ca-certificates git openssh-client \
+        && rm -rf /var/lib/apt/lists/* ;; \
+    esac
 ARG HOUSING_UID=50000
 # Group 0 owns what is written, so that any user id will do (HOUSING_UID in .env).
 RUN useradd --uid ${HOUSING_UID} --gid 0 --create-home --home-dir /home/housing housing \
-    && mkdir -p /airflow/logs /workspace /remote /mlflow \
-    && chown -R ${HOUSING_UID}:0 /airflow /workspace /remote /mlflow /home/housing \
-    && chmod -R g=u /airflow /workspace /remote /mlflow /home/housing
+    && mkdir -p /airflow/logs /git /workspace /workspaces /remote /mlflow \
+    && chown -R ${HOUSING_UID}:0 /airflow /git /workspace /workspaces /remote /mlflow /home/housing \
+    && chmod -R g=u /airflow /git /workspace /workspaces /remote /mlflow /home/housing
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH VIRTUAL_ENV=/opt/venv HOME=/home/housing USER=housing \
     AIRFLOW_HOME=/airflow PYTHONUNBUFFERED=1 GIT_PYTHON_REFRESH=quiet

@@ -106,7 +106,7 @@ chart-test: .venv/synced ## check deploy/kubernetes against the schema of Airflo
 	@$(UV) run python -m tests.chart
 
 stack-down: ## stop the stack; its volumes keep everything
-	@$(COMPOSE) --profile celery --profile test down
+	@$(COMPOSE) --profile celery --profile workers --profile test down
 
 clean: ## remove what the targets made, but not DVC's cache and not MLflow's store
 	@[ ! -x .venv/bin/housing ] || $(UV) run housing down

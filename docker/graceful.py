@@ -2,6 +2,8 @@
 
 As long as it lives, the workspace is locked: `init` of another image refuses to bring new code or
 to migrate meanwhile. Where that happened already, the service of the old image does not start.
+A worker that has workspaces of its own (`HOUSING_WORKSPACES`) has nothing to lock: it runs the code
+of a commit.
 
 Airflow's scheduler and Celery worker answer SIGTERM by waiting for their running tasks, for as long
 as those take; Docker's patience would end that with SIGKILL. So the tasks get SIGTERM as well: each
@@ -38,11 +40,10 @@ IMAGE = Path(__file__).resolve().parent.parent.with_suffix(".sha256")
 """Names the content of this image."""
 
 
-def lock_workspace(root: Path) -> int:
+def lock_workspace(root: Path) -> None:
     """Waits until no `init` is at work, and keeps the next one from replacing what we run.
 
-    Returns:
-        The open file that holds the lock, with this process.
+    The file that holds the lock stays open for as long as this process lives.
     """
     folder = root / ".dvc/tmp"
     held = os.open(folder / "stack.lock", os.O_RDONLY)
@@ -53,7 +54,6 @@ def lock_workspace(root: Path) -> int:
             "error: the workspace was prepared by another image than this one\n"
             "  next: make stack-down, then make stack"
         )
-    return held
 
 
 def tasks(service: int) -> list[psutil.Process]:
@@ -99,7 +99,8 @@ class Stop(Exception):  # noqa: N818 - a request, not an error
 
 def main() -> int:
     """Runs the command and returns its exit code; 0 after a stop."""
-    held = lock_workspace(Path(os.environ["HOUSING_ROOT"]))
+    if "HOUSING_WORKSPACES" not in os.environ:
+        lock_workspace(Path(os.environ["HOUSING_ROOT"]))
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise Stop
@@ -111,8 +112,6 @@ def main() -> int:
     except Stop:
         end(service)
         return 0
-    finally:
-        os.close(held)
 
 
 if __name__ == "__main__":

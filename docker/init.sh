@@ -20,16 +20,18 @@ die() {
 }
 
 check_settings() {
-  local celery=no
+  local name profile=""
   [[ $uid =~ ^[1-9][0-9]*$ ]] ||
     die "HOUSING_UID=$uid: stages run as a user that is not root, named by a number" \
       "set HOUSING_UID in .env to your \`id -u\`, or remove it; then make stack"
-  [[ ,${COMPOSE_PROFILES:-}, != *,celery,* ]] || celery=yes
-  case ${AIRFLOW__CORE__EXECUTOR:-LocalExecutor},$celery in
-    LocalExecutor,no | CeleryExecutor,yes) ;;
+  for name in celery workers; do
+    [[ ,${COMPOSE_PROFILES:-}, != *,$name,* ]] || profile+=$name
+  done
+  case ${AIRFLOW__CORE__EXECUTOR:-LocalExecutor},$profile,${HOUSING_WORKSPACE_KIND:-shared} in
+    LocalExecutor,,shared | CeleryExecutor,celery,shared | CeleryExecutor,workers,isolated) ;;
     *)
-      die "AIRFLOW_EXECUTOR=${AIRFLOW__CORE__EXECUTOR:-} and COMPOSE_PROFILES=${COMPOSE_PROFILES:-} do not fit" \
-        "put both AIRFLOW_EXECUTOR=CeleryExecutor and COMPOSE_PROFILES=celery into .env, or neither; then make stack"
+      die "AIRFLOW_EXECUTOR=${AIRFLOW__CORE__EXECUTOR:-}, COMPOSE_PROFILES=${COMPOSE_PROFILES:-} and HOUSING_WORKSPACE_KIND=${HOUSING_WORKSPACE_KIND:-} do not fit" \
+        "put AIRFLOW_EXECUTOR=CeleryExecutor into .env with COMPOSE_PROFILES=celery, or with COMPOSE_PROFILES=workers and HOUSING_WORKSPACE_KIND=isolated, or none of the three; then make stack"
       ;;
   esac
 }

@@ -16,8 +16,6 @@ from pathlib import Path
 
 import httpx
 
-from housing.engine import graph
-from housing.engine.airflow.task_ids import task_id_of
 from tests.stack_attacks import changed_model_is_refused, mlflow_is_closed, stages_have_no_key
 from tests.stack_bucket import keeps_in_a_bucket
 from tests.stack_care import (
@@ -27,12 +25,12 @@ from tests.stack_care import (
     stays_tidy,
     takes_a_delivery,
 )
+from tests.stack_celery import runs_on_celery
 from tests.stack_chart import fits_the_chart
 from tests.stack_services import (
     API,
     LONG_STAGE,
     MODEL,
-    ROOT,
     SCHEDULER,
     Stack,
     busy_cores,
@@ -40,9 +38,11 @@ from tests.stack_services import (
     docker,
     load,
     say,
+    stages,
     until,
 )
 from tests.stack_tls import opens_by_tls
+from tests.stack_workers import runs_on_workers_without_a_folder
 
 STAGE = "train_model@xgboost"
 """The long stage, as DVC names it."""
@@ -52,8 +52,7 @@ OUTAGE = 90.0
 
 def verdicts(tasks: dict[str, str]) -> set[str]:
     """The states of the stages, of the gate and of the promotion."""
-    stages = {task_id_of(stage.name) for stage in graph.load(ROOT).stages}
-    return {tasks[task] for task in stages | {"validate_model", "promote_to_staging"}}
+    return {tasks[task] for task in stages() | {"validate_model", "promote_to_staging"}}
 
 
 def refuses_without_secrets(stack: Stack) -> None:
@@ -210,6 +209,8 @@ def proofs(stack: Stack, stops: int) -> None:
     fits_the_chart(stack)
     keeps_in_a_bucket(stack)
     opens_by_tls(stack)
+    runs_on_celery(stack)
+    runs_on_workers_without_a_folder(stack)
     say("memory: " + docker("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}"))
 
 
@@ -226,7 +227,7 @@ def main() -> int:
             print(stack.compose("logs", "--no-color", "--tail=60"), file=sys.stderr)
             raise
         finally:
-            stack.compose("--profile", "celery", "--profile", "test", "down", "-v")
+            stack.remove()
     say("all done")
     return 0
 

@@ -10,11 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from housing.engine import graph
+from housing.engine.airflow.task_ids import task_id_of
 from scripts.run_once import ENDED, AirflowApi
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,6 +51,11 @@ def until(holds: Callable[[], bool], what: str, seconds: float = 600) -> None:
         if time.monotonic() > limit:
             raise AssertionError(f"waited {seconds:.0f} s in vain: {what}")
         time.sleep(0.5)
+
+
+def stages() -> set[str]:
+    """The tasks of the stages."""
+    return {task_id_of(stage.name) for stage in graph.load(ROOT).stages}
 
 
 def free_port() -> int:
@@ -102,7 +110,7 @@ class Stack:
         self.ports = {name: free_port() for name in ("AIRFLOW_PORT", "MLFLOW_PORT", "FLOWER_PORT")}
         self.env = {name: str(port) for name, port in self.ports.items()}
         self.env |= {"HOUSING_RETRY_DELAY": "2", "COMPOSE_PROJECT_NAME": PROJECT}
-        self.env |= {"HOUSING_EXTRAS": "s3 kubernetes"}
+        self.env |= {"HOUSING_EXTRAS": "s3 kubernetes git"}
         url = f"http://127.0.0.1:{self.ports['AIRFLOW_PORT']}"
         self.airflow = AirflowApi(url, self.password["AIRFLOW_ADMIN_PASSWORD"])
         self.mlflow_url = f"http://127.0.0.1:{self.ports['MLFLOW_PORT']}/api/2.0"
@@ -126,11 +134,15 @@ class Stack:
             raise AssertionError(f"{' '.join(map(str, command))}:\n{told}")
         return done.stdout + done.stderr
 
-    def compose(self, *arguments: str, **more: str) -> str:
-        """Calls compose v2 where Docker has it, else docker-compose; returns what it printed."""
+    @cached_property
+    def command(self) -> list[str]:
+        """Compose v2 where Docker has it, else docker-compose."""
         v2 = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
-        command = ["docker-compose"] if v2.returncode else ["docker", "compose"]
-        return self.call(*command, *arguments, **more)
+        return ["docker-compose"] if v2.returncode else ["docker", "compose"]
+
+    def compose(self, *arguments: str, **more: str) -> str:
+        """Calls compose; returns what it printed."""
+        return self.call(*self.command, *arguments, **more)
 
     def containers(self) -> dict[str, Any]:
         """What Docker knows of each container, by service."""
@@ -148,10 +160,15 @@ class Stack:
         container = self.containers()[service]["Id"]
         docker("exec", "-i", container, "sh", "-c", 'cat >"$0"', path, text=text)
 
-    def up(self) -> None:
-        """Starts everything, and waits until all is healthy."""
-        self.compose("up", "-d")
+    def up(self, *options: str) -> None:
+        """Starts everything, with options of compose, and waits until all is healthy."""
+        self.compose(*options, "up", "-d")
         until(lambda: not self.unhealthy(), "all services are healthy")
+
+    def remove(self) -> None:
+        """Takes everything away but the images."""
+        profiles = [f"--profile={name}" for name in ("celery", "workers", "test")]
+        self.compose(*profiles, "down", "-v", "--remove-orphans")
 
     def unhealthy(self) -> list[str]:
         """The services that are not healthy yet, among those that must go on running."""

@@ -34,7 +34,7 @@ def opens_by_tls(stack: Stack) -> None:
         capture_output=True,
     )
     airflow, mlflow = free_port(), free_port()
-    stack.env |= {
+    lines = {
         "COMPOSE_FILE": FILES,
         "NGINX_IMAGE": IMAGE,
         "TLS_FOLDER": str(folder),
@@ -42,6 +42,7 @@ def opens_by_tls(stack: Stack) -> None:
         "HTTPS_PORT": str(airflow),
         "MLFLOW_HTTPS_PORT": str(mlflow),
     }
+    stack.env |= lines
     stack.up()
     trusting = httpx.Client(verify=ssl.create_default_context(cafile=str(chain)), timeout=60)
     with trusting:
@@ -72,6 +73,9 @@ def opens_by_tls(stack: Stack) -> None:
         check(codes[-1] == httpx.codes.FORBIDDEN, f"it is not asked for the twelfth: {codes[-1]}")
         last = trusting.post(models, json=found, auth=stack.login).status_code
         check(last == httpx.codes.OK, "who is logged in works on")
+    stack.compose("down")
+    for name in lines:
+        stack.env.pop(name)
 
 
 def answers(client: httpx.Client, url: str) -> bool:

@@ -24,6 +24,9 @@ KEPT = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() i
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
 
 
+ISOLATED = ("airflow-worker-one", "airflow-worker-two")
+
+
 def _variables(file: str) -> dict[str, str]:
     lines = (ROOT / file).read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
@@ -121,6 +124,8 @@ SECRETS = {
     "airflow-dag-processor": {"AIRFLOW_DB_PASSWORD", "AIRFLOW_FERNET_KEY"},
     "airflow-triggerer": {"AIRFLOW_DB_PASSWORD", "AIRFLOW_FERNET_KEY"},
     "airflow-worker": {"MLFLOW_TASKS_PASSWORD", "REDIS_PASSWORD"},
+    "airflow-worker-one": {"MLFLOW_TASKS_PASSWORD", "REDIS_PASSWORD"},
+    "airflow-worker-two": {"MLFLOW_TASKS_PASSWORD", "REDIS_PASSWORD"},
     "maintenance": {"AIRFLOW_DB_PASSWORD"},
     "redis": {"REDIS_PASSWORD"},
     "flower": {"AIRFLOW_ADMIN_PASSWORD", "REDIS_PASSWORD"},
@@ -169,13 +174,48 @@ def test_stages_never_run_as_root(uid: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("executor", "profiles"),
-    [("CeleryExecutor", ""), ("LocalExecutor", "celery"), ("CeleryExecutor", "celeryx")],
+    ("executor", "profiles", "kind"),
+    [
+        ("CeleryExecutor", "", "shared"),
+        ("LocalExecutor", "celery", "shared"),
+        ("CeleryExecutor", "celeryx", "shared"),
+        ("CeleryExecutor", "workers", "shared"),
+        ("CeleryExecutor", "celery", "isolated"),
+        ("CeleryExecutor", "celery,workers", "isolated"),
+        ("LocalExecutor", "", "isolated"),
+    ],
 )
-def test_executor_and_profile_belong_together(executor: str, profiles: str) -> None:
-    done = _init(AIRFLOW__CORE__EXECUTOR=executor, COMPOSE_PROFILES=profiles)
+def test_executor_profile_and_workspaces_belong_together(
+    executor: str, profiles: str, kind: str
+) -> None:
+    done = _init(
+        AIRFLOW__CORE__EXECUTOR=executor, COMPOSE_PROFILES=profiles, HOUSING_WORKSPACE_KIND=kind
+    )
     assert done.returncode == 1
-    assert "next: put both" in done.stderr
+    assert "next: put AIRFLOW_EXECUTOR=CeleryExecutor into .env" in done.stderr
+
+
+def test_workers_of_their_own_share_no_volume_with_anybody() -> None:
+    own = {name: set(COMPOSE["services"][name]["volumes"]) for name in ISOLATED}
+    others = {
+        volume.split(":")[0]
+        for name, service in COMPOSE["services"].items()
+        for volume in service.get("volumes", [])
+        if name not in ISOLATED
+    }
+    mounted = [volume.split(":")[0] for volumes in own.values() for volume in volumes]
+    assert len(mounted) == len(set(mounted)) == len(ISOLATED)
+    assert not set(mounted) & others
+
+
+def test_the_remotes_are_offered_to_nobody_else() -> None:
+    remotes: dict[str, Any] = yaml.safe_load((ROOT / "docker/remotes/compose.yaml").read_text())
+    services = remotes["services"]
+    assert "ports" not in services["git"]  # it asks for no login
+    assert all(port.startswith("127.0.0.1:") for port in services["s3"]["ports"])
+    for name, service in services.items():
+        limits = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
+        assert {key: service[key] for key in limits} == limits, name
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="init tries as another user")
@@ -299,6 +339,16 @@ def test_a_service_that_lost_the_signal_gets_it_again(installed: Path) -> None:
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(service.pid, signal.SIGKILL)
+
+
+def test_a_worker_with_workspaces_of_its_own_has_no_lock_to_wait_for(installed: Path) -> None:
+    shutil.rmtree(installed / "workspace")
+    done = subprocess.run(
+        [sys.executable, installed / "housing/docker/graceful.py", "true"],
+        env=os.environ | {"HOUSING_WORKSPACES": str(installed / "workspaces")},
+        check=False,
+    )
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize(
