@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.stack_attacks import changed_model_is_refused, mlflow_is_closed, stages_have_no_key
+from tests.stack_attacks import changed_model_is_refused, mlflow_is_closed, stage_has_no_key
 from tests.stack_bucket import keeps_in_a_bucket
 from tests.stack_care import (
     comes_back_from_a_backup,
@@ -127,6 +127,7 @@ def survives_a_crash(stack: Stack) -> None:
     """The scheduler's container dies in the middle of a stage, and comes back by itself."""
     say("killing the scheduler's container in the middle of a stage")
     run = stack.in_the_middle()
+    stage_has_no_key(stack)
     # Every process but the first, at once: the container ends, and its restart policy applies.
     container = stack.containers()[SCHEDULER]["Id"]
     killed = datetime.now(UTC)
@@ -196,7 +197,6 @@ def proofs(stack: Stack, stops: int) -> None:
     promoted = runs(stack)
     mlflow_is_closed(stack, promoted)
     changed_model_is_refused(stack, promoted)
-    stages_have_no_key(stack)
     survives_a_crash(stack)
     survives_an_outage(stack)
     stops_gracefully(stack, stops)
@@ -205,9 +205,9 @@ def proofs(stack: Stack, stops: int) -> None:
     comes_back_from_a_backup(stack, promoted)
     is_upgraded(stack)
     takes_a_delivery(stack)
-    sends_telemetry(stack)
     fits_the_chart(stack)
-    keeps_in_a_bucket(stack)
+    with sends_telemetry(stack):
+        keeps_in_a_bucket(stack)
     opens_by_tls(stack)
     runs_on_celery(stack)
     runs_on_workers_without_a_folder(stack)

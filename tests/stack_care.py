@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from tests.stack_services import MODEL, PROJECT, ROOT, SCHEDULER, Stack, check, docker, say, until
@@ -128,8 +130,9 @@ def takes_a_delivery(stack: Stack) -> None:
     say(f"  {stack.versions() - versions} more version(s) of {MODEL}")
 
 
-def sends_telemetry(stack: Stack) -> None:
-    """Metrics and traces arrive where `.env` says."""
+@contextmanager
+def sends_telemetry(stack: Stack) -> Iterator[None]:
+    """Metrics and traces of what runs meanwhile arrive where `.env` says."""
     say("collecting metrics and traces")
     server = ("-d", "--name", COLLECTOR, "--network", f"{PROJECT}_airflow", "housing")
     docker("run", *server, "python", "-u", "-c", COLLECT)
@@ -138,8 +141,7 @@ def sends_telemetry(stack: Stack) -> None:
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{COLLECTOR}:4318",
     }
     try:
-        stack.up()
-        stack.run()
+        yield
         for kind in ("metrics", "traces"):
             until(partial(arrived, kind), f"{kind} arrive")
             say(f"  ok: {kind} arrive at the collector")
