@@ -53,12 +53,14 @@ def runs_on_workers_without_a_folder(stack: Stack) -> None:
     stack.compose("down")
     port = free_port()
     stack.env |= {**LINES, "S3_IMAGE": SERVER, "S3_PORT": str(port)}
-    stack.up()
+    stack.compose("up", "-d", "git", "s3")
+    until(lambda: not stack.unhealthy(), "the remotes answer")
     httpx.put(f"http://127.0.0.1:{port}/{BUCKET}", timeout=60).raise_for_status()
-    mounts = [{m["Name"] for m in stack.containers()[name]["Mounts"]} for name in WORKERS]
-    check(all(mounts) and not mounts[0] & mounts[1], "the workers have no volume in common")
     clone = _Clone(stack)
     first = clone.push_project()
+    stack.up()
+    mounts = [{m["Name"] for m in stack.containers()[name]["Mounts"]} for name in WORKERS]
+    check(all(mounts) and not mounts[0] & mounts[1], "the workers have no volume in common")
     until(lambda: _version(stack) == first, "Airflow has the commit")
     run = stack.airflow.trigger()
     tasks = stack.ends_well(run)
