@@ -101,7 +101,7 @@ class _Clone:
         self._stack.call(*dvc, "remote", "add", "--default", "s3", f"s3://{BUCKET}/dvc")
         self._git("rm", "--quiet", "dvc.lock")
         self._git("commit", "--quiet", "--all", "--message", "Use the bucket")
-        self._git("push", "--quiet", self._remote, "HEAD:main")
+        self._git("push", "--quiet", self._remote, "HEAD:refs/heads/main")
         return self._git("rev-parse", "HEAD")
 
     def pull(self) -> str:
