@@ -5,6 +5,7 @@ HousingError
 ├── DataError                a delivery, or a table made from it, is wrong: no retry helps
 │   ├── FileChangedError     a file changed while it was read: a retry helps
 │   └── MissingColumnsError  a file lacks columns
+├── StorageError             object storage does not answer, or lets nobody in: a retry may help
 ├── ModelError               a candidate cannot be trained, loaded or used: no retry helps
 ├── ModelStoppedError        a logged model was killed, or too slow: a retry helps
 ├── TrackingError            MLflow's side
@@ -40,6 +41,10 @@ class DataError(HousingError):
     """A delivery, or a table made from it, is wrong: no retry helps."""
 
     permanent = True
+
+
+class StorageError(HousingError):
+    """Object storage does not answer, or lets nobody in: a retry may help."""
 
 
 class FileChangedError(DataError):

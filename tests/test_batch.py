@@ -7,6 +7,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+import fsspec
 import polars as pl
 import pytest
 from mlflow.entities import Run
@@ -14,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from housing.cli import app
 from housing.domain.scoring import Scores
-from housing.errors import ConfigError, DataError, RegistryError
+from housing.errors import ConfigError, DataError, RegistryError, StorageError
 from housing.mlops import registry
 from housing.mlops.batch_scoring import INBOX, OUTBOX, outputs, predict, track, waiting
 from housing.mlops.registry import environment
@@ -203,6 +204,27 @@ def test_the_command_line_prices_a_file(workspace: Workspace) -> None:
     assert pl.read_parquet(first["predictions"]).height == 10
     text = command(workspace, "predict", str(file), "--alias", "staging")
     assert "10 of 10 rows priced by version 1 (staging)" in text
+
+
+def test_the_command_line_prices_an_object_and_takes_the_prices_there(workspace: Workspace) -> None:
+    storage = fsspec.filesystem("memory")
+    storage.pipe("/in/august.csv", houses(10, seed=8).write_csv().encode())
+    arguments = ("predict", "memory://in/august.csv", "--alias", "staging", "--json")
+    here = json.loads(command(workspace, *arguments))
+    there = json.loads(command(workspace, *arguments, "--into", "memory://out"))
+    name = Path(here["predictions"]).name
+    assert there["predictions"] == f"memory://out/{name}"
+    assert storage.cat(f"/out/{name}") == Path(here["predictions"]).read_bytes()
+    assert storage.exists(there["quarantine"])
+    assert not list(workspace.root.glob(".housing/objects/*/*.csv"))
+    for words, kind, fact in (
+        (("memory://in/no.csv",), DataError, "there is no object memory://in/no.csv"),
+        (("memory://in/august.csv", "--into", "out"), ConfigError, "--into out is no address"),
+        (("oss://in/august.csv",), StorageError, "oss"),
+    ):
+        result = invoke(workspace, "predict", *words, "--alias", "staging")
+        assert isinstance(result.exception, kind), result.output
+        assert fact in str(result.exception)
 
 
 def test_the_command_line_explains_a_row(workspace: Workspace) -> None:

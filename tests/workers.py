@@ -1,10 +1,10 @@
 """Two Celery workers that share nothing but Redis, an S3 server and a git repository.
 
-Usage: ``make workers-test [PARTS="PART ..."]``, by default all parts but ``figures``. It needs
-Linux, root (for ``unshare``) and Debian's packages ``redis-server`` and ``postgresql``, and takes
-some 15 minutes. Each worker lives in its own mount and process-id namespace, where the path of its
-folders is bound to its own; so the same path holds something else for each. The short form, in the
-suite, is ``test_airflow_isolated.py``.
+Usage: ``make workers-test [PARTS="PART ..."]``, by default all parts but ``figures`` and ``costs``.
+It needs Linux, root (for ``unshare``) and Debian's packages ``redis-server`` and ``postgresql``,
+and takes some 15 minutes. Each worker lives in its own mount and process-id namespace, where the
+path of its folders is bound to its own; so the same path holds something else for each. The short
+form, in the suite, is ``test_airflow_isolated.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 
-from tests.workers_figures import figures
+from tests.workers_figures import costs, figures
 from tests.workers_houses import DAG, Houses
 from tests.workers_parts import wait
 from tests.workers_pipeline import STAGES, WIDTH
@@ -170,6 +170,8 @@ def the_real_pipeline(site: Site, houses: Houses) -> None:
     states = {record["state"] for record in records.values()}
     check("nothing ran", states == {"unchanged"})
     check("nothing was judged anew", houses.states(run)["promote_to_staging"] == "skipped")
+    priced = houses.price("june.csv")
+    check(f"{priced['scored']:,} rows of an object are priced into S3", priced["bytes"])
     code, told = houses.reproduce("1")
     check("housing reproduce 1 brings all that made it into an empty folder", code == 0)
     check("at a commit of the branch", told["git_revision"] == before)
@@ -193,9 +195,11 @@ def main() -> None:
             overrides_at_once,
             no_credentials,
             figures,
+            costs,
         )
     }
-    proofs = [name for name in parts if name != figures.__name__]
+    measured = {figures.__name__, costs.__name__}
+    proofs = [name for name in parts if name not in measured]
     wanted = sys.argv[1:] or [*proofs, the_real_pipeline.__name__]
     with site() as made:
         houses = Houses(made)

@@ -1,12 +1,13 @@
 """What isolated workspaces cost: ratios to one shared folder, taken in one run on one machine.
 
-Usage: ``make workers-test PARTS=figures``; nothing else may run on the machine. The shared folder
-is used by a third worker with as many slots as the two others have.
+Usage: ``make workers-test PARTS="figures costs"``; nothing else may run on the machine. The shared
+folder is used by a third worker with as many slots as the two others have.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -14,15 +15,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import psutil
+
 from tests.workers_parts import wait
 from tests.workers_pipeline import PARAMS, STAGES, WIDTH
 from tests.workers_site import ROOT, SLOTS, Site
 
 REPEATS = 3
 PAUSE = 10  # seconds that a branch takes where the parallel run is timed
+HEARTBEAT = 5  # seconds between two heartbeats of a task, by default
 IDLE = 20  # seconds in which the parts are watched while nothing runs
 PARTS = ("scheduler", "api-server", "database")
-ROWS, CLOCK = "rows written", "seconds"
+ROWS, CALLS, CLOCK = "rows written", "calls", "seconds"
 KEPT = ROOT / "benchmarks/results/workers.json"
 
 
@@ -32,8 +36,8 @@ class Spent:
 
     Attributes:
         tasks: Its tasks.
-        busy: Seconds in which tasks ran, added up; each of them has a heartbeat of its task.
-        of: Seconds of a processor by part, rows written, and the run's seconds.
+        busy: Seconds in which tasks ran, added up; one in five has a heartbeat of its task.
+        of: Seconds of a processor by part, rows written, calls, and the run's seconds.
     """
 
     tasks: int
@@ -113,9 +117,12 @@ class Figures:
         return {part: (after[part] - before[part]) / IDLE for part in before}
 
     def _now(self) -> dict[str, float]:
-        """Seconds of a processor by part, rows that were written, and the clock."""
-        counts = {part: self.site.spent(part) for part in PARTS}
-        return {**counts, ROWS: float(self.site.database.written()), CLOCK: time.monotonic()}
+        """Seconds of a processor by part, rows that were written, calls, and the clock."""
+        said = (self.site.base / "log").read_text()
+        calls = re.findall(r"http.access.* path=/execution/(?!.*/heartbeat)", said)
+        counts = {ROWS: self.site.database.written(), CALLS: len(calls)}
+        spent = {part: _spent(self.site.services[part].pid) for part in PARTS}
+        return {**spent, **counts, CLOCK: time.monotonic()}
 
     def traffic(self, change: Callable[[], None]) -> tuple[int, int, int]:
         """Requests to S3, bytes that moved, and bytes of all outs, of one isolated run."""
@@ -130,61 +137,77 @@ class Figures:
         return self.site.requests().total() - asked, moved, size
 
 
+def _spent(pid: int) -> float:
+    """Seconds of a processor that a service has taken so far, with all its processes."""
+    first = psutil.Process(pid)
+    times = [one.cpu_times() for one in (first, *first.children(recursive=True))]
+    return sum(t.user + t.system + t.children_user + t.children_system for t in times)
+
+
 def _span(task: dict[str, Any]) -> tuple[float, float]:
     start, end = (datetime.fromisoformat(task[f"{key}_date"]) for key in ("start", "end"))
     return start.timestamp(), end.timestamp()
 
 
 def figures(site: Site) -> None:
-    """Prints the table of docs/workers.md."""
+    """Prints isolated against shared workspaces, for docs/workers.md."""
     made = Figures(site)
     made.start()
     made.cold(0)  # both ways are warm: imports, bundles, caches
     colds = [made.cold(number) for number in range(1, REPEATS + 1)]
+    _say("a run in which every stage runs", _ratio(colds))
     made.unchanged()
     quiet = [made.unchanged() for _ in range(REPEATS)]
+    _say("a run in which none does", _ratio([(one[0], other[0]) for one, other in quiet]))
+    more = statistics.median(one[1] - other[1] for one, other in quiet)
+    _say("more time of a task on a warm worker", f"{more:.2f} s")
+
+
+def costs(site: Site) -> None:
+    """Prints what isolated tasks take of S3 and of Airflow's services, and keeps that.
+
+    `benchmarks/workers_simulation.py` reads it.
+    """
+    made = Figures(site)
+    made.traffic(lambda: site.change("in.txt", "warm\n"))
     asked, moved, size = made.traffic(lambda: site.change("in.txt", "traffic\n"))
+    _say("requests to S3 for each task that runs", f"{asked / len(STAGES):.1f}")
+    _say("bytes moved for each byte of an out", f"{moved / size:.2f}")
     still, none, _ = made.traffic(site.settle)
+    _say("requests and bytes of a run in which none runs", f"{still}, {none}")
+    site.settle()
+    _, seconds = made.run("pipe")
     idle = made.idle()
     _, short = made.branches(2)
     ideal, long = made.branches(PAUSE)
-    costs = {part: _costs(short, long, part, idle) for part in (*PARTS, ROWS)}
-    rows = {
-        "a run in which every stage runs": _ratio([one for one, _ in colds], [b for _, b in colds]),
-        "a run in which none does": _ratio([a[0] for a, _ in quiet], [b[0] for _, b in quiet]),
-        "more time of a task on a warm worker": (
-            f"{statistics.median(a[1] - b[1] for a, b in quiet):.2f} s"
-        ),
-        f"{WIDTH} branches of {PAUSE} s against the ideal": f"{ideal:.2f}",
-        "requests to S3 for each task that runs": f"{asked / len(STAGES):.1f}",
-        "bytes moved for each byte of an out": f"{moved / size:.2f}",
-        "requests and bytes of a run in which none runs": f"{still}, {none}",
-    }
-    written = costs.pop(ROWS)
-    for part, cost in costs.items():
-        rows[f"{part}: a task, a heartbeat"] = f"{cost['task']:.3f} s, {cost['heartbeat']:.4f} s"
-    rows["rows written: a task"] = f"{written['task']:.0f}"
+    _say(f"{WIDTH} branches of {PAUSE} s against the ideal", f"{ideal:.2f}")
+    found = {part: _costs(short, long, part, idle) for part in (*PARTS, ROWS, CALLS)}
+    for part, cost in found.items():
+        _say(f"{part}: a task, a heartbeat", f"{cost['task']:.3f}, {cost['heartbeat']:.4f}")
     kept = {
         "taken": datetime.now(UTC).date().isoformat(),
-        "seconds_of_a_task": round(statistics.median(a[1] for a, _ in quiet), 2),
-        "processor_seconds": costs,
-        "rows_written_by_a_task": round(written["task"]),
-        "figures": rows,
+        "seconds_of_a_task": round(seconds, 2),
+        "processor_seconds": {part: found[part] for part in PARTS},
+        "rows_written_by_a_task": round(found[ROWS]["task"]),
+        "calls_of_a_task": round(found[CALLS]["task"], 1),
+        "requests_to_s3_of_a_task_that_runs": round(asked / len(STAGES), 1),
     }
     KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    width = max(map(len, rows))
-    for what, figure in rows.items():
-        print(f"{what:<{width}}  {figure}", flush=True)
+
+
+def _say(what: str, figure: str) -> None:
+    print(f"{what:<50}  {figure}", flush=True)
 
 
 def _costs(short: Spent, long: Spent, part: str, idle: dict[str, float]) -> dict[str, float]:
     """What a task takes of a part, and a heartbeat: of two runs whose tasks differ in length."""
     one, other = (spent.of[part] - idle[part] * spent.of[CLOCK] for spent in (short, long))
-    heartbeat = max(0.0, (other - one) / (long.busy - short.busy))
-    task = (one - heartbeat * short.busy) / short.tasks
+    beats = [spent.busy / HEARTBEAT for spent in (short, long)]
+    heartbeat = max(0.0, (other - one) / (beats[1] - beats[0]))
+    task = (one - heartbeat * beats[0]) / short.tasks
     return {"task": round(max(0.0, task), 4), "heartbeat": round(heartbeat, 5)}
 
 
-def _ratio(isolated: list[float], shared: list[float]) -> str:
-    one, other = statistics.median(isolated), statistics.median(shared)
+def _ratio(pairs: list[tuple[float, float]]) -> str:
+    one, other = (statistics.median(side) for side in zip(*pairs, strict=True))
     return f"{one / other:.2f} ({one:.1f} s to {other:.1f} s)"

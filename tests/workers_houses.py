@@ -74,9 +74,9 @@ class Houses:
         found = [e["stack_trace"] for e in errors["import_errors"] if "batch" in e["filename"]]
         return "".join(found)
 
-    def call(self, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    def call(self, *words: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
         """Calls the command `housing` in a clone."""
-        env = self.site.env | {"HOUSING_ROOT": str(folder)}
+        env = self.site.env | {"HOUSING_ROOT": str(folder)} | env
         return subprocess.run(
             ["housing", *words], cwd=folder, env=env, capture_output=True, text=True, check=False
         )
@@ -90,6 +90,21 @@ class Houses:
         if not done.stdout:
             raise SystemExit(done.stderr)
         return done.returncode, json.loads(done.stdout)
+
+    def price(self, name: str) -> dict[str, Any]:
+        """Prices the delivery of the project as an object of the S3 server."""
+        url = f"http://127.0.0.1:{self.site.gate.port}"
+        delivery = sorted((ROOT / "data/landing").glob("*.csv"))[0]
+        httpx.put(f"{url}/bucket/{name}", content=delivery.read_bytes()).raise_for_status()
+        folder = self.repository.clone("pricing")
+        words = ["predict", f"s3://bucket/{name}", "--into", "s3://bucket/prices", "--json"]
+        done = self.call(*words, "--alias", "staging", folder=folder, AWS_ENDPOINT_URL=url)
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        told: dict[str, Any] = json.loads(done.stdout)
+        path = told["predictions"].removeprefix("s3://")
+        told["bytes"] = len(httpx.get(f"{url}/{path}").raise_for_status().content)
+        return told
 
     def wait(self) -> None:
         """Waits until Airflow has the DAG of the newest commit."""

@@ -118,14 +118,15 @@ def deliver(
 
 @app.command()
 def predict(
-    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file of houses.")],
+    file: Annotated[str, typer.Argument(help="A CSV or Parquet file of houses, or s3://...")],
     alias: Annotated[str, typer.Option(help="Alias of the model; the champion's if none.")] = "",
+    into: Annotated[str, typer.Option(help="Folder in object storage for the prices.")] = "",
     json: Json = False,
 ) -> None:
     """Price a file by the model in an alias; bad rows go to quarantine."""
     from housing.cli.files import predict_file
 
-    predict_file(file, alias, as_json=json)
+    predict_file(file, alias, into, as_json=json)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from housing.cli.console import console_of
 from housing.domain.config import Params, load_params
 from housing.engine.errors import typeable
+from housing.errors import ConfigError
 from housing.settings import load_settings
 
 _COMMITTED = "the run of the day takes it, or now: airflow dags trigger housing_ml_pipeline"
@@ -62,18 +63,31 @@ def deliver_file(file: Path, *, as_json: bool) -> None:
     console.print(told, markup=False)
 
 
-def predict_file(file: Path, alias: str, *, as_json: bool) -> None:
+def predict_file(name: str, alias: str, into: str, *, as_json: bool) -> None:
     """Prices a file, and says where the prices are.
 
     Args:
-        file: The file.
+        name: The file, or the address of one in object storage.
         alias: Alias of the model, or "" for the champion's.
+        into: Address of a folder in object storage that gets the prices as well, or "".
         as_json: Print JSON.
 
     Raises:
+        ConfigError: ``into`` is no address.
         DataError: The file does not fit, or cannot be read to its end.
+        StorageError: Object storage does not answer.
         TrackingError: MLflow does not answer, or the alias points to nothing.
     """
+    from housing.cli import object_storage
+
+    if into and not object_storage.is_address(into):
+        raise ConfigError(f"--into {into} is no address", "s3://BUCKET/FOLDER, or leave it out")
+    with object_storage.on_disk(name, load_settings().root) as file:
+        _predict(file, alias, into, as_json=as_json)
+
+
+def _predict(file: Path, alias: str, into: str, *, as_json: bool) -> None:
+    from housing.cli import object_storage
     from housing.mlops import batch_scoring
     from housing.mlops.registry.download import holder
 
@@ -98,9 +112,12 @@ def predict_file(file: Path, alias: str, *, as_json: bool) -> None:
         scores = batch_scoring.predict(
             settings, params, file, version, lambda rows: bar.update(task, completed=rows)
         )
-    predictions, quarantine = batch_scoring.outputs(settings, file, version)
+    written = batch_scoring.outputs(settings, file, version)
+    # The prices come last: whoever sees them has all of it.
+    there = object_storage.put(list(reversed(written)), into) if into else []
+    predictions, quarantine = reversed(there) if there else map(str, written)
     if as_json:
-        places = {"predictions": str(predictions), "quarantine": str(quarantine)}
+        places = {"predictions": predictions, "quarantine": quarantine}
         _write(scores.model_dump(mode="json", exclude={"columns"}) | places)
         return
     console.print(
