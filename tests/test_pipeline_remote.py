@@ -246,8 +246,7 @@ def test_a_login_from_an_airflow_connection_stays_in_memory(
     (new / ".dvc/config").write_text(f"{config}    url = s3://bucket/x\n")
     login = login_of("lake")
     assert login
-    with locks.open_repo(new, lambda: None) as repo:
-        login.apply(repo)
+    with locks.open_repo(new, lambda: None, login=login) as repo, locks.locked(repo):
         options = dict(repo.config["remote"]["here"])
     assert (options["access_key_id"], options["secret_access_key"]) == ("KEY", "SECRET")
     assert (options["endpointurl"], options.get("role_arn")) == ("http://s3", None)

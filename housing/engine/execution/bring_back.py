@@ -75,14 +75,12 @@ def lay_out(
         RemoteError: The remote does not answer.
         EngineError: The remote's copy of an out is damaged.
     """
-    with locks.open_repo(root, _never) as repo, locks.locked(repo):
+    with locks.open_repo(root, _never, login=login) as repo, locks.locked(repo):
         lock_entries.merge(root, entries)
         known: list[Any] = [out for out in repo.index.outs if out.hash_info]
         outs = [out for out in known if paths is None or _touches(reasons.path_of(out), paths)]
         lacking = [out for out in outs if not out.exists or out.changed_checksum()]
         if repo.config["core"].get("remote"):
-            if login:
-                login.apply(repo)
             with locks.let_go(repo):
                 Transfers(repo, "dvc.lock", _never).fetch(lacking)
         here = [out for out in lacking if not as_cached(out).changed_cache()]

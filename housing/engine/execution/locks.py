@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import dvc.lock
@@ -19,6 +19,9 @@ from housing.engine.errors import StageBusyError
 from housing.engine.execution import recovery
 from housing.engine.execution.recovery import OwnEntries
 from housing.engine.graph.nodes import StageNode
+
+if TYPE_CHECKING:
+    from housing.engine.execution.remote_login import RemoteLogin
 
 _log = logging.getLogger("housing.engine.execution")
 
@@ -126,17 +129,21 @@ class PatientHardlinkLock(dvc.lock.HardlinkLock):
 
 
 @contextlib.contextmanager
-def open_repo(root: Path, give_up: Callable[[], None], token: str = "") -> Iterator[Repo]:
+def open_repo(
+    root: Path, give_up: Callable[[], None], token: str = "", login: RemoteLogin | None = None
+) -> Iterator[Repo]:
     """Opens DVC's repository with a patient lock.
 
     Args:
         root: DVC's root folder.
         give_up: See ``Patience``.
         token: Name of this run in DVC's rwlock, if it gets entries there.
+        login: Credentials of the default remote; None where this machine has them itself.
     """
     # The folder of a DAG bundle has no git.
     git = any((folder / ".git").exists() for folder in (root, *root.parents))
-    config = None if git else {"core": {"no_scm": True}}
+    # Set here they stay: DVC reads its files again at each lock.
+    config = ({} if git else {"core": {"no_scm": True}}) | (login.settings(root) if login else {})
     with Repo(str(root), _wait_for_lock=True, config=config) as repo:
         lockfile = repo.lock.lockfile
         patience = Patience(lockfile, give_up, OwnEntries(root, token))

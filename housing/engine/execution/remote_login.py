@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from dvc.config import Config
 from dvc.config_schema import REMOTE_SCHEMAS
-
-from housing.engine.execution.remote_errors import remote_of
-
-if TYPE_CHECKING:
-    from dvc.repo import Repo
 
 _log = logging.getLogger("housing.engine.execution")
 
@@ -49,25 +46,23 @@ class RemoteLogin:
     password: str = field(repr=False)
     extras: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    def apply(self, repo: Repo) -> None:
-        """Lets DVC log in with it, in this process.
+    def settings(self, root: Path) -> dict[str, Any]:
+        """DVC's config with it, for the default remote; empty where there is none.
 
         Args:
-            repo: DVC's repository.
-
-        Raises:
-            GraphError: It has no default remote.
+            root: DVC's root folder.
         """
-        remote = remote_of(repo)
-        user, password = _USER_AND_PASSWORD.get(remote.scheme, ("user", "password"))
+        known = Config(str(root / ".dvc"))
+        name = known["core"].get("remote")
+        if not name or name not in known["remote"]:
+            return {}
+        url = str(known["remote"][name].get("url", ""))
+        scheme = url.partition("://")[0]
+        user, password = _USER_AND_PASSWORD.get(scheme, ("user", "password"))
         given = {_OTHER_NAMES.get(name, name): value for name, value in self.extras.items()}
         given |= {name: v for name, v in ((user, self.user), (password, self.password)) if v}
-        known = {str(option) for option in REMOTE_SCHEMAS.get(remote.scheme, {})}
-        unknown = sorted(set(given) - known)
+        options = {str(option) for option in REMOTE_SCHEMAS.get(scheme, {})}
+        unknown = ", ".join(sorted(set(given) - options))
         if unknown:
-            _log.warning(
-                "%s: DVC knows no such options of %s: %s",
-                *(self.source, remote.url, ", ".join(unknown)),
-            )
-        options = {name: value for name, value in given.items() if name in known}
-        repo.config["remote"][remote.name] |= options
+            _log.warning("%s: DVC knows no such options of %s: %s", self.source, url, unknown)
+        return {"remote": {name: {key: given[key] for key in set(given) & options}}}

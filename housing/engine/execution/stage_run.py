@@ -126,7 +126,9 @@ class StageRun:
             locks.hold(self._root, node, self._deadline, self._give_up),
             disks.told(self._name, places, outs),
             self._command.in_place(),
-            locks.open_repo(self._root, self._lose_patience, self._command.token) as repo,
+            locks.open_repo(
+                self._root, self._lose_patience, self._command.token, self._sharing.login
+            ) as repo,
         ):
             runs = Path(repo.stage_cache.cache_dir)
             places += [runs.parent, Path(repo.tmp_dir), Path(repo.site_cache_dir)]
@@ -167,8 +169,6 @@ class StageRun:
     def _share(self, repo: Repo) -> None:
         if self._sharing.pull or self._sharing.push:
             remote_of(repo)  # there is one, or nothing runs
-            if self._sharing.login:
-                self._sharing.login.apply(repo)
             self._transfers = Transfers(repo, self._name, self._give_up)
             if self._sharing.pull:
                 self._pulling = Pulling(repo, self._transfers, isolated=self._sharing.isolated)
