@@ -37,6 +37,8 @@ def total(site: Site) -> Counter[str]:
 
 def cold_then_unchanged(site: Site) -> None:
     """Every stage once, on both workers; then none, although both are empty."""
+    site.forget()
+    site.change("in.txt", "cold\n")
     before = site.pipe.head()
     seconds = site.finish(site.trigger())
     once = total(site) == Counter(STAGES)
@@ -54,7 +56,7 @@ def cold_then_unchanged(site: Site) -> None:
     third = site.pipe.clone("pulled")
     # `note.json` is `cache: false`, which DVC's own pull leaves out.
     subprocess.run(["dvc", "pull", "--quiet"], cwd=third, env=site.env, check=False)
-    expected = "first\nlevel: 1\n" * WIDTH + "first\n1\n"
+    expected = "cold\nlevel: 1\n" * WIDTH + "cold\n1\n"
     check("git clone && dvc pull brings it", (third / "all.txt").read_text() == expected)
 
 
