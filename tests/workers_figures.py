@@ -164,10 +164,7 @@ def figures(site: Site) -> None:
 
 
 def costs(site: Site) -> None:
-    """Prints what isolated tasks take of S3 and of Airflow's services, and keeps that.
-
-    `benchmarks/workers_simulation.py` reads it.
-    """
+    """Prints what isolated tasks take of S3 and of Airflow's services, and keeps that in `KEPT`."""
     made = Figures(site)
     made.traffic(lambda: site.change("in.txt", "warm\n"))
     asked, moved, size = made.traffic(lambda: site.change("in.txt", "traffic\n"))
