@@ -107,7 +107,7 @@ class Appraiser:
         x = self.transform.apply(houses).to_numpy(order="c")
         price = self.model.predict(x)
         names = dict(zip(self.transform.location or (), ("latitude", "longitude"), strict=False))
-        here = houses.select(names).rename(names)
+        here = houses.select([*names]).rename(names)
         ends = self.interval.around(price, regions(here, self.transform.places))
         return x, (price, *ends)
 
