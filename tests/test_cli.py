@@ -38,6 +38,7 @@ def summary(**changes: object) -> dict[str, Any]:
         "state": "success",
         "stages": [stage],
         "failures": {},
+        "words": {},
         "verdict": None,
         "promotion": None,
         "data": ["2 rows in 1 file(s): 1 kept, 1 quarantined, 0 duplicates"],
@@ -85,6 +86,10 @@ def test_a_failed_task_shows_its_message() -> None:
     done = outcome(state="failed", failures={"train_model.linear": "exit code 1"})
     assert done.exit_code == 1
     assert "train_model.linear: exit code 1" in shown(done)
+    said = {"train_model.linear": "no column income"}
+    assert "train_model.linear: no column income" in shown(
+        outcome(state="failed", failures={"train_model.linear": "exit code 1"}, words=said)
+    )
     assert "next    housing run, once that is mended" in shown(done)
 
 

@@ -51,7 +51,7 @@ def airflow_home() -> Path:
     if not named:
         raise ConfigError(
             "AIRFLOW_HOME is not set, so Airflow would keep its state in the home folder",
-            "export UV_ENV_FILE=local.env, then: housing run",
+            "export UV_ENV_FILE=local.env, then type the command again",
         )
     home = Path(named)
     home.mkdir(parents=True, exist_ok=True)

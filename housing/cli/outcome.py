@@ -98,7 +98,9 @@ def show(outcome: Outcome, console: Console) -> None:
         registered = f"{outcome.model} version {outcome.version} is {outcome.alias}"
         facts.add_row("registry", Text(registered))
     for task, message in summary["failures"].items():
-        facts.add_row("failed", Text(f"{task}: {message}"))
+        # A stage's own words say more than that its command failed.
+        told = summary["words"].get(task) or message
+        facts.add_row("failed", Text(f"{task}: {told}"))
     facts.add_row("next", Text(_next_step(outcome)))
     console.print(facts, highlight=False)
 
