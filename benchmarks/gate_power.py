@@ -15,7 +15,8 @@ import polars as pl
 
 from housing.domain import gate
 from housing.domain.config import GateParams
-from housing.domain.gate import Comparison, Contest
+from housing.domain.gate import Comparison
+from housing.domain.verdict import Contest
 
 ROWS = 4000
 CELLS = 900

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from housing.engine.errors import fit_to_show
 
 if TYPE_CHECKING:
-    from housing.domain.gate import Check, Verdict
+    from housing.domain.verdict import Check, Verdict
 
 LOG_LINES = 15
 """Lines that a message quotes of a failed task's log."""

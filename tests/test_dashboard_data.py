@@ -28,8 +28,8 @@ from housing.domain.data.quality import describe
 from housing.domain.drift import LIMIT, drift
 from housing.domain.explained_rows import ExplainedRow
 from housing.domain.explanation import Contribution, Explanation
-from housing.domain.gate import Check, Verdict
 from housing.domain.scoring import Scores
+from housing.domain.verdict import Check, Verdict
 from housing.mlops.batch_scoring import track
 from housing.mlops.registry import decline
 from housing.mlops.registry.journal import Entry, close_entry, journal_id, open_entry

@@ -38,7 +38,7 @@ from housing.dashboard.runs import Row, add_quiet_run, shown
 from housing.dashboard.scatter import color_limit
 from housing.domain.explained_rows import ExplainedRow, Kind
 from housing.domain.explanation import Comparable, Contribution, Explanation
-from housing.domain.gate import Check, Verdict
+from housing.domain.verdict import Check, Verdict
 from tests.browser import CHROMIUM, DRIVER, chromium, show
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

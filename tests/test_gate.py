@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from housing.domain import gate
 from housing.domain.config import GateParams
-from housing.domain.gate import Check, Comparison, SliceLoss, Verdict
+from housing.domain.gate import Comparison, SliceLoss
+from housing.domain.verdict import Check, Contest, Verdict, render
 
 LIMITS = GateParams(min_r2=0.75, max_rmse=50_000, max_regression=400)
 PLACES = {"south": (34.0, -118.0), "north": (38.0, -118.0)}
@@ -66,7 +67,7 @@ def test_thresholds(r2: float, rmse: float, failed: set[str]) -> None:
     ],
 )
 def test_the_rule_follows_the_contest(
-    contest: gate.Contest, gain: float, bound: float, passed: bool
+    contest: Contest, gain: float, bound: float, passed: bool
 ) -> None:
     comparison = Comparison(1000, 100, 90.0, 40_000, 40_000 - gain, gain, bound, ())
     assert gate.gain(comparison, contest, LIMITS).passed is passed
@@ -75,7 +76,7 @@ def test_the_rule_follows_the_contest(
 @pytest.mark.parametrize(
     ("contest", "passed"), [("improvement", False), ("refresh", False), ("same", True)]
 )
-def test_nothing_is_sure_in_one_street(contest: gate.Contest, passed: bool) -> None:
+def test_nothing_is_sure_in_one_street(contest: Contest, passed: bool) -> None:
     street = paired(30_000, 40_000).with_columns(latitude=pl.lit(37.7701), longitude=pl.lit(-122.4))
     comparison = gate.compare(street, LIMITS, PLACES, seed=1)
     assert comparison.gain > 9000
@@ -298,8 +299,8 @@ def test_reasons_are_the_sentences_of_failed_checks() -> None:
 
 
 def test_a_verdict_is_drawn_as_a_table() -> None:
-    lines = gate.render(verdict(passed=False)).splitlines()
+    lines = render(verdict(passed=False)).splitlines()
     assert lines[0] == "gate: FAILED (first; staging holds no model yet)"
     assert lines[2].split() == ["rmse", "FAIL", "1.5", "-", "RMSE", "is", "$2"]
     unchanged = verdict(passed=True).model_copy(update={"unchanged": True})
-    assert gate.render(unchanged) == f"gate: unchanged, staging already holds result {'f' * 16}"
+    assert render(unchanged) == f"gate: unchanged, staging already holds result {'f' * 16}"

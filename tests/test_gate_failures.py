@@ -19,7 +19,7 @@ from mlflow.tracking._tracking_service.utils import _get_store
 
 from housing.dashboard.data import collect
 from housing.domain.config import Params
-from housing.domain.gate import Check, Verdict
+from housing.domain.verdict import Check, Verdict
 from housing.errors import EvidenceError, RegistryError, RunNotFoundError
 from housing.mlops.registry import (
     aliases,
@@ -27,11 +27,11 @@ from housing.mlops.registry import (
     read_journal,
     rollback,
     set_champion,
-    side_by_side,
     validate,
     versions,
 )
 from housing.mlops.registry.client import VERDICT
+from housing.mlops.registry.comparison import side_by_side
 from housing.mlops.registry.download import serving
 from housing.mlops.registry.fast_check import settled
 from housing.mlops.registry.journal import Entry, journal_id, open_entry

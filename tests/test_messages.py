@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from housing.domain.gate import Check, Verdict
+from housing.domain.verdict import Check, Verdict
 from housing.engine.errors import ExplainedError, typeable
 from housing.messages import (
     LOG_LINES,

@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from housing.domain.config import Params
-from housing.domain.gate import Verdict, render
+from housing.domain.verdict import Verdict, render
 from housing.errors import RegistryError, TrackingUnavailableError
 from housing.mlops.registry import (
     aliases,
@@ -25,11 +25,11 @@ from housing.mlops.registry import (
     read_journal,
     rollback,
     set_champion,
-    side_by_side,
     validate,
     versions,
 )
 from housing.mlops.registry.client import VERDICT
+from housing.mlops.registry.comparison import side_by_side
 from housing.mlops.registry.journal import Entry, journal_id, open_entry, previous
 from housing.mlops.registry.promote import summary
 from housing.mlops.tracking.connection import connected

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from housing.domain.config import Params
-from housing.domain.gate import Verdict
+from housing.domain.verdict import Verdict
 from housing.errors import RegistryError
 from housing.mlops.registry import aliases, promote, validate
 from housing.mlops.tracking.connection import connected

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from airflow.sdk import Context
 
-from housing.domain.gate import Check, Verdict
+from housing.domain.verdict import Check, Verdict
 from housing.mlops.registry import told_before
 from housing.mlops.tracking.connection import connected
 from housing.orchestration import xcom_keys

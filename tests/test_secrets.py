@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from housing.cli import app
-from housing.domain.gate import Check, Verdict
+from housing.domain.verdict import Check, Verdict
 from housing.engine.airflow.error_handling import ERROR_KEY, explained
 from housing.engine.errors import RemoteError, fit_to_show
 from housing.messages import Message, failure, promotion, rejection

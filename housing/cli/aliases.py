@@ -30,11 +30,11 @@ def show_contest(*, as_json: bool) -> None:
         TrackingError: MLflow does not answer, or nothing is in staging.
     """
     from housing.messages import contest
-    from housing.mlops import registry
+    from housing.mlops.registry.comparison import side_by_side
 
     settings = load_settings()
     params = load_what_holds(settings.root / "params.yaml")
-    sides = registry.side_by_side(settings, params)
+    sides = side_by_side(settings, params)
     if as_json:
         sys.stdout.write(sides.model_dump_json(indent=2) + "\n")
         return

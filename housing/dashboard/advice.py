@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from housing.dashboard.model import DashboardData, Result
 from housing.domain.drift import LIMIT
-from housing.domain.gate import Check
+from housing.domain.verdict import Check
 from housing.messages import format_metric
 
 BAD_SHARE = 0.05

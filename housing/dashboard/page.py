@@ -19,7 +19,7 @@ from housing.dashboard.model import METRICS, DashboardData, Detail, Result
 from housing.dashboard.rows import digits_of, label, tables, verdict_word
 from housing.dashboard.runs import block
 from housing.domain.drift import LIMIT
-from housing.domain.gate import Verdict
+from housing.domain.verdict import Verdict
 from housing.engine.errors import typeable
 from housing.engine.files import write_whole
 

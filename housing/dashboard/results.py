@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from housing.dashboard.model import METRICS, Estimate, Result
 from housing.dashboard.rows import HISTORY
 from housing.domain.config import Params
-from housing.domain.gate import Verdict
 from housing.domain.overrides import never_promoted
+from housing.domain.verdict import Verdict
 from housing.mlops.registry.client import DECLINED, VERDICT, WITHDRAWN, find_run
 from housing.mlops.tracking.tracked_run import (
     CANDIDATE,

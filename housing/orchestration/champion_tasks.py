@@ -44,12 +44,12 @@ class CompareOperator(BaseOperator):
             TrackingError: MLflow does not answer, or nothing is in staging.
         """
         from housing import messages
-        from housing.mlops import registry  # mlflow is too heavy for a DAG file
+        from housing.mlops.registry.comparison import side_by_side  # polars is too heavy here
 
         settings = load_settings(Path(self.root))
         with explained(context):
             params = load_what_holds(settings.root / "params.yaml")
-            sides = registry.side_by_side(settings, params)
+            sides = side_by_side(settings, params)
         challenger, champion = sides.challenger, sides.champion
         if champion and champion.version == challenger.version:
             raise skipped(f"version {challenger.version} is the champion already")

@@ -121,9 +121,7 @@ class NotifyOperator(TellingOperator):
         if not (promoted or rejected or failures):
             return []  # before the imports, which take a second
         from housing import messages  # with the next one 4 ms of each parse of a DAG file
-        from housing.domain.gate import (
-            Verdict,  # it comes with polars, which is too heavy for a DAG file
-        )
+        from housing.domain.verdict import Verdict
         from housing.orchestration.task_logs import last_lines
 
         model = load_registered(Path(self.root) / "params.yaml").registry.model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 VERDICT = "verdict"
-"""The gate's verdict, see `housing.domain.gate.Verdict`."""
+"""The gate's verdict, see `housing.domain.verdict.Verdict`."""
 
 TOLD_BY = "told_by"
 """The run that told people of a rejection before; it is told once."""

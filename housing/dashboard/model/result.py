@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from housing.domain.gate import Verdict
+from housing.domain.verdict import Verdict
 
 METRICS = ("rmse", "mae", "r2_score", "mape")
 """The metrics of a result: dollars, dollars, a share, per cent."""

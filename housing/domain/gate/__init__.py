@@ -13,14 +13,10 @@ from housing.domain.gate.checks import (
 )
 from housing.domain.gate.compare import Comparison, SliceLoss, compare, held_out, pair
 from housing.domain.gate.covered import coverage, slice_coverage
-from housing.domain.gate.verdict import Check, Contest, Verdict, render
 
 __all__ = [
-    "Check",
     "Comparison",
-    "Contest",
     "SliceLoss",
-    "Verdict",
     "agreement",
     "compare",
     "count",
@@ -31,7 +27,6 @@ __all__ = [
     "held_out",
     "newer",
     "pair",
-    "render",
     "same",
     "slice_coverage",
     "slices",

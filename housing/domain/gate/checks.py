@@ -10,8 +10,8 @@ import polars as pl
 
 from housing.domain.config import GateParams
 from housing.domain.gate.compare import Comparison
-from housing.domain.gate.verdict import Check, Contest
 from housing.domain.groups import MIN_GROUPS
+from housing.domain.verdict import Check, Contest
 
 AGREEMENT = 1e-6
 """Relative difference that two ways to compute the same metric may show."""

@@ -13,7 +13,7 @@ from scipy.special import betaincinv
 
 from housing.domain.config import Coordinates, GateParams
 from housing.domain.coverage import Coverage, coverages
-from housing.domain.gate.verdict import Check
+from housing.domain.verdict import Check
 
 ROUNDING = 1e-9
 """0.90 - 0.88 is a little more than 0.02 to a computer."""

@@ -6,11 +6,9 @@ from housing.mlops.registry.journal import Entry
 from housing.mlops.registry.operations import assign, rollback, set_champion
 from housing.mlops.registry.promote import promote, validate
 from housing.mlops.registry.queries import (
-    SideBySide,
     Version,
     aliases,
     read_journal,
-    side_by_side,
     versions,
 )
 from housing.mlops.registry.told import told_before
@@ -18,7 +16,6 @@ from housing.mlops.registry.told import told_before
 __all__ = [
     "Entry",
     "Promotion",
-    "SideBySide",
     "Version",
     "aliases",
     "assign",
@@ -27,7 +24,6 @@ __all__ = [
     "read_journal",
     "rollback",
     "set_champion",
-    "side_by_side",
     "told_before",
     "validate",
     "versions",

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from housing.domain.config import Params
-from housing.domain.gate import Verdict
+from housing.domain.verdict import Verdict
 from housing.errors import LoginRefusedError, TrackingError, TrackingUnavailableError
 from housing.mlops.registry.client import (
     ABSENT,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from housing.domain import gate
 from housing.domain.config import Params
-from housing.domain.gate import Check, Contest, Verdict
 from housing.domain.metrics import regression_metrics
+from housing.domain.verdict import Check, Contest, Verdict
 from housing.engine.errors import typeable
 from housing.errors import DataError, EvidenceError, ModelError, RegistryError, RunNotFoundError
 from housing.mlops.registry.client import (

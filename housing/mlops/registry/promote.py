@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from housing.domain.config import Params
-from housing.domain.gate import Verdict
+from housing.domain.verdict import Verdict
 from housing.errors import AliasMovedError, EvidenceError, RegistryError
 from housing.mlops.registry.alias_move import Promotion, move
 from housing.mlops.registry.client import (
@@ -31,7 +31,6 @@ from housing.mlops.registry.client import (
     tag_version,
 )
 from housing.mlops.registry.fast_check import settled
-from housing.mlops.registry.gate_evaluation import judge
 from housing.mlops.registry.journal import Entry
 from housing.mlops.registry.reach import overrides_of, require_promotable, within_reach
 from housing.mlops.tracking.connection import connected
@@ -79,6 +78,8 @@ def validate(
     unchanged = settled(settings, params, result)
     if unchanged is not None:
         return unchanged
+    from housing.mlops.registry.gate_evaluation import judge  # numpy and polars, for new results
+
     with connected(settings) as client:
         run = find_or_log(client, settings, params, result, bring)
         with tempfile.TemporaryDirectory(prefix="housing-") as folder:

@@ -8,8 +8,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from housing.domain.gate import Check, same
+from housing.domain.gate import same
 from housing.domain.scoring import Scores, ServedModel, priced
+from housing.domain.verdict import Check
 from housing.mlops.registry.client import tagged_hashes
 from housing.mlops.registry.proof import fetch, fetch_model
 from housing.mlops.tracking.bundle import read_columns

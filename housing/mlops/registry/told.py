@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from housing.domain.gate import Verdict
+from housing.domain.verdict import Verdict
 from housing.mlops.tracking.connection import connected
 from housing.settings import Settings
 

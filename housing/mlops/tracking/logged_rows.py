@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from housing.domain.config import Params
-from housing.domain.split import row_ids
 from housing.errors import EvidenceError
 from housing.mlops.tracking.result import DATA, PREDICTIONS, SEEN, Result
 
@@ -51,6 +50,8 @@ def test_rows(root: Path, params: Params) -> pl.DataFrame:
         EvidenceError: The predictions are not of these rows.
     """
     import polars as pl
+
+    from housing.domain.split import row_ids
 
     predicted = pl.read_parquet(root / PREDICTIONS, columns=["_row"])["_row"]
     if predicted.is_empty():
