@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from housing.engine.execution import proof, stage_run
+from housing.engine.execution import cache_proof, stage_run
 
 SIZE = 512 * 1024**2
 STAGES = {
@@ -61,7 +61,7 @@ def main(repeats: int) -> None:
             found: dict[str, list[float]] = {"1": [], "0": []}
             for _ in range(repeats):
                 for switch, times in found.items():
-                    os.environ[proof.SWITCH] = switch
+                    os.environ[cache_proof.SWITCH] = switch
                     times.append(what(root))
             proved, trusted = (statistics.median(times) for times in found.values())
             print(f"{what.__name__}: {proved:.2f} s proved, {trusted:.2f} s without")

@@ -27,7 +27,7 @@ import httpx
 import psutil
 from real_airflow import Airflow, airflow
 
-from housing.engine.execution import lockfile, proof
+from housing.engine.execution import cache_proof, lockfile
 
 DAG = """
 from datetime import UTC, datetime, timedelta
@@ -144,8 +144,8 @@ def faults(root: Path, text: str) -> list[str]:
     """What is wrong after a run that succeeded."""
     found = [f"{out} differs" for out in EDGES if (root / out).read_text() != expected(text, out)]
     found += [f"no entry for {out}" for out in EDGES.keys() - lockfile.read(root).keys()]
-    found += [f"{path} is damaged" for path in proof.damaged_objects(root)[1]]
-    found += [f"{out} is damaged" for out in proof.damaged_outs(root)]
+    found += [f"{path} is damaged" for path in cache_proof.damaged_objects(root)[1]]
+    found += [f"{out} is damaged" for out in cache_proof.damaged_outs(root)]
     found += [f"left: {path}" for path in root.rglob("*.tmp") if path.is_file()]
     status = subprocess.run(["dvc", "status"], cwd=root, capture_output=True, text=True, check=True)
     if "up to date" not in status.stdout:

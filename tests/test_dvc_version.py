@@ -58,7 +58,7 @@ TOUCH_POINTS: dict[str, dict[str, Callable[[], bool]]] = {
     "execution/inputs.py": {
         "Stage.save_deps": lambda: "self.save_deps(" in source(dvc.stage.Stage.save),
     },
-    "execution/proof.py": {
+    "execution/cache_proof.py": {
         "StageCache.restore": lambda: takes(dvc.stage.cache.StageCache.restore, "stage"),
         "HashFileDB.check": lambda: takes(dvc_data.hashfile.db.HashFileDB.check, "check_hash"),
     },

@@ -342,7 +342,7 @@ def test_a_full_disk_is_named_with_what_is_needed_and_leaves_nothing(
 
     # Real ones are tried by hand on a small tmpfs, which only root may mount.
     monkeypatch.setattr("dvc_objects.fs.utils.shutil.copyfile", full)
-    monkeypatch.setattr("housing.engine.execution.disks.shutil.disk_usage", lambda _: FULL)
+    monkeypatch.setattr("housing.engine.execution.full_disk.shutil.disk_usage", lambda _: FULL)
     with pytest.raises(
         DiskFullError, match=f"the disk of {root}.* is full .0 B of 1.0 GB free.; the outs take 6 B"
     ) as at:

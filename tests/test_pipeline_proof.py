@@ -11,7 +11,7 @@ import pytest
 
 from housing.cli.doctor import deep
 from housing.engine.errors import EngineError
-from housing.engine.execution import lockfile, proof, stage_run
+from housing.engine.execution import cache_proof, lockfile, stage_run
 from housing.settings import Settings
 from tests.conftest import MakeRepo
 
@@ -62,7 +62,7 @@ def test_a_damaged_object_is_not_restored(
     assert (root / "d/a").read_text() == (root / "up.txt").read_text() == "whole\n"
     (root / gone).unlink()
     assert stage_run.reproduce(root, "up").state == "restored"
-    assert proof.damaged_objects(root) == (3, [])
+    assert cache_proof.damaged_objects(root) == (3, [])
 
 
 @pytest.mark.parametrize("dep", ["up.txt", "d/a"])
@@ -73,15 +73,15 @@ def test_a_damaged_dep_is_not_read(dep: str, root: Path, monkeypatch: pytest.Mon
     with pytest.raises(EngineError, match=f"dep {dep}: .* -> ") as error:
         stage_run.reproduce(root, "down", force=True)
     assert f"rm {dep} && housing repro down" in error.value.hint
-    assert proof.damaged_outs(root) == [dep.partition("/")[0]]
-    monkeypatch.setenv(proof.SWITCH, "0")
+    assert cache_proof.damaged_outs(root) == [dep.partition("/")[0]]
+    monkeypatch.setenv(cache_proof.SWITCH, "0")
     assert stage_run.reproduce(root, "down", force=True).state == "ran"
-    monkeypatch.delenv(proof.SWITCH)
+    monkeypatch.delenv(cache_proof.SWITCH)
     (root / dep).unlink()
     assert stage_run.reproduce(root, "up").state == "restored"
     assert stage_run.reproduce(root, "down", force=True).state == "ran"
     assert (root / "down.txt").read_text() == "whole\nwhole\n"
-    assert proof.damaged_outs(root) == []
+    assert cache_proof.damaged_outs(root) == []
 
 
 def test_the_deep_look_of_the_doctor_names_what_is_damaged_and_how_to_heal_it(

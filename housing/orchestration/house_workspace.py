@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from housing.domain.overrides import override
-from housing.engine.airflow import peers
+from housing.engine.airflow import other_workers
 from housing.engine.airflow.workspace import Workspace
 from housing.engine.files import write_whole
 from housing.errors import ConfigError
@@ -43,7 +43,7 @@ def workspace_of(root: str, ti: Any, overrides: Sequence[str]) -> Workspace:  # 
         overrides,
         apply_overrides,
         isolated=isolated,
-        revision=peers.revision(ti) if isolated else "",
+        revision=other_workers.revision(ti) if isolated else "",
     )
 
 

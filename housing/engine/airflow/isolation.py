@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from housing.engine.errors import DiskFullError, GraphError
-from housing.engine.execution import disks
+from housing.engine.execution import full_disk
 from housing.engine.graph import StageNode
 
 VARIABLE = "HOUSING_WORKSPACES"
@@ -146,7 +146,7 @@ def copy(project: Path, target: Path, place: Path) -> None:
     try:
         shutil.copytree(project, target, symlinks=True, ignore=left_out)
     except OSError as error:
-        if not disks.is_full(error):
+        if not full_disk.is_full(error):
             raise
         raise DiskFullError(
             f"the disk of {place} has no room for a copy of {project}", f"df -h {place}"

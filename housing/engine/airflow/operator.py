@@ -13,7 +13,7 @@ from airflow.sdk import Asset, BaseOperator, Context, TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
 
 from housing.engine import graph
-from housing.engine.airflow import peers
+from housing.engine.airflow import other_workers
 from housing.engine.airflow.assets import path_of
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
@@ -167,9 +167,9 @@ class DvcStageOperator(Linked, BaseOperator):
             if sharing.pull or sharing.push:
                 sharing = replace(sharing, login=login_of(self.remote_conn_id))
             if sharing.isolated:
-                sharing = replace(sharing, entries=peers.entries(ti, root, self.stage))
+                sharing = replace(sharing, entries=other_workers.entries(ti, root, self.stage))
             else:
-                peers.compare(ti, workspace, self.stage, upstream.get(self.stage, ()))
+                other_workers.compare(ti, workspace, self.stage, upstream.get(self.stage, ()))
             shown = f"--force {self.stage}" if force else self.stage
             self.log.info("dvc repro --single-item %s", shown)
             self._running = StageRun(
@@ -192,7 +192,7 @@ class DvcStageOperator(Linked, BaseOperator):
             options.overrides,
             self._apply,
             isolated=isolated,
-            revision=peers.revision(ti) if isolated else "",
+            revision=other_workers.revision(ti) if isolated else "",
         )
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from airflow.sdk import Context
 
 from housing.engine import graph
-from housing.engine.airflow import peers
+from housing.engine.airflow import other_workers
 from housing.engine.airflow.operator import DvcStageOperator
 from housing.engine.airflow.remote_connection import login_of
 from housing.engine.airflow.workspace import Workspace
@@ -40,7 +40,7 @@ def lay_out(
 
     tasks = [task for task in context["dag"].tasks if isinstance(task, DvcStageOperator)]
     stages = {task.task_id: task.stage for task in tasks}
-    entries = peers.all_entries(context["ti"], workspace.project, stages)
+    entries = other_workers.all_entries(context["ti"], workspace.project, stages)
     if paths is None:
         nodes = graph.load(workspace.root).stages
         paths = [out for node in nodes if not node.file.endswith(".dvc") for out in node.outs]

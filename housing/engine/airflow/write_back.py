@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator, Context, TriggerRule
 
-from housing.engine.airflow import peers
+from housing.engine.airflow import other_workers
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.run_options import RunOptions
@@ -78,7 +78,7 @@ class WriteBackOperator(BaseOperator):
         from housing.engine.execution import git_branch  # DVC is too heavy for a DAG file
 
         bundle = getattr(ti, "bundle_instance", None)
-        entries = peers.all_entries(ti, Path(self.root), self.stages)
+        entries = other_workers.all_entries(ti, Path(self.root), self.stages)
         follows = str(getattr(bundle, "tracking_ref", ""))
         url, name = self.repo_url or getattr(bundle, "repo_url", ""), self.branch or follows
         if not url or not name:

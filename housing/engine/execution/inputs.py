@@ -14,7 +14,7 @@ from dvc.dependency.base import DependencyDoesNotExistError
 from dvc.dependency.param import ParamsDependency
 
 from housing.engine.errors import EngineError, InputsChangedError
-from housing.engine.execution import proof, reasons
+from housing.engine.execution import cache_proof, reasons
 from housing.engine.execution.stage_result import Change, short
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def guard(stage: Stage) -> None:
         InputsChangedError: Raised later, out of DVC's saving: a dep or a param is not the same.
     """
     before = [_hashed(dep) for dep in stage.deps]
-    if proof.wanted():
+    if cache_proof.wanted():
         _prove(stage, before)
     save_deps: Callable[..., None] = stage.save_deps
 
@@ -57,7 +57,7 @@ def guard(stage: Stage) -> None:
 
 
 def _prove(stage: Stage, known: list[Any]) -> None:
-    with proof.hashed_anew(stage.repo):
+    with cache_proof.hashed_anew(stage.repo):
         found = [_hashed(dep) for dep in stage.deps]
     damaged = [
         change

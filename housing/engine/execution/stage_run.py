@@ -21,20 +21,20 @@ import housing.engine.execution.preload  # noqa: F401 - a parent that imports th
 from housing.engine import graph
 from housing.engine.errors import EngineError, InputsChangedError
 from housing.engine.execution import (
+    cache_proof,
     data_sources,
-    disks,
     dvc_errors,
+    full_disk,
     inputs,
     leftovers,
     lock_entries,
     lockfile,
     locks,
-    proof,
     reasons,
     recovery,
 )
-from housing.engine.execution.oddities import require_readable
 from housing.engine.execution.pulling import Pulling, run_key
+from housing.engine.execution.readable_deps import require_readable
 from housing.engine.execution.remote_errors import remote_of
 from housing.engine.execution.sharing import Sharing
 from housing.engine.execution.stage_process import Command
@@ -124,7 +124,7 @@ class StageRun:
         places = [self._root]
         with (
             locks.hold(self._root, node, self._deadline, self._give_up),
-            disks.told(self._name, places, outs),
+            full_disk.told(self._name, places, outs),
             self._command.in_place(),
             locks.open_repo(
                 self._root, self._lose_patience, self._command.token, self._sharing.login
@@ -138,8 +138,8 @@ class StageRun:
                 with locks.locked(repo, self._name):
                     lock_entries.merge(self._root, self._sharing.entries)
             require_readable(repo, self._name, node.deps)
-            if proof.wanted():
-                proof.prove_restores(repo)
+            if cache_proof.wanted():
+                cache_proof.prove_restores(repo)
             try:
                 self._run_on_steady_inputs(repo)
             except DvcException as error:

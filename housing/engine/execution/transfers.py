@@ -19,7 +19,7 @@ from urllib.parse import quote
 from dvc_objects.fs.local import LocalFileSystem
 
 from housing.engine.errors import EngineError, RemoteError, StageFailedError
-from housing.engine.execution import proof, reasons, remote_errors
+from housing.engine.execution import cache_proof, reasons, remote_errors
 from housing.engine.files import replacing, write_whole
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class Transfers:
         return {odb: objects for odb, objects in found.items() if objects}
 
     def _damaged(self, objects: Iterable[Any]) -> set[Any]:
-        return proof.drop_damaged(self._repo, objects) if proof.wanted() else set()
+        return cache_proof.drop_damaged(self._repo, objects) if cache_proof.wanted() else set()
 
     def _refuse_damaged(self, objects: Iterable[Any]) -> None:
         damaged = self._damaged(objects)

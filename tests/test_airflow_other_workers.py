@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from housing.engine.airflow import peers
+from housing.engine.airflow import other_workers
 from housing.engine.errors import EngineError
 from housing.engine.execution import stage_run
 from tests.airflow_project import Project
@@ -22,7 +22,7 @@ STAGES = {
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    root = Project.make(tmp_path_factory.mktemp("peers") / "p", STAGES).root
+    root = Project.make(tmp_path_factory.mktemp("other_workers") / "p", STAGES).root
     return root, stage_run.reproduce(root, "first").to_dict()
 
 
@@ -30,7 +30,7 @@ def compare(root: Path, record: object) -> None:
     ti = SimpleNamespace(
         task_id="second", xcom_pull=lambda task_ids: record if task_ids == "first" else None
     )
-    peers.compare(ti, root, "second", ["first", "sub/dvc.yaml:other"])
+    other_workers.compare(ti, root, "second", ["first", "sub/dvc.yaml:other"])
 
 
 @pytest.fixture
