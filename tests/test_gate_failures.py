@@ -233,8 +233,8 @@ def other_code(scene: Scene) -> Iterator[None]:
     bundle = scene.bundle(scene.second)
     file, hashes = bundle / "code/housing/domain/appraiser.py", bundle / MANIFEST
     text = file.read_text(encoding="utf-8")
-    assert text.count('(order="c"))') == 1
-    text = text.replace('(order="c"))', '(order="c")) + 100')
+    assert text.count("price = self.model.predict(x)") == 1
+    text = text.replace("price = self.model.predict(x)", "price = self.model.predict(x) + 100")
     with (
         changed(file, text.encode()),
         changed(hashes, hashes.read_bytes()),
