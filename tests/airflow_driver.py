@@ -47,21 +47,23 @@ def main(dag_file: str, dag_id: str) -> None:
 
 
 def make_database() -> None:
-    """Makes Airflow's database from the one that an earlier test left: a new one takes seconds."""
-    from airflow.utils.db import initdb
-
+    """Makes Airflow's database as a copy of an earlier test's: a new one takes seconds."""
     kept = Path(__file__).parents[1] / f".pytest_cache/airflow-{version('apache-airflow')}.db"
     mine = Path(os.environ["AIRFLOW_HOME"]) / "airflow.db"
-    if kept.exists() and not mine.exists():
+    if mine.exists():
+        return
+    if kept.exists():
         mine.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(kept, mine)
+        return
+    from airflow.utils.db import initdb
+
     initdb()
-    if not kept.exists():
-        kept.parent.mkdir(exist_ok=True)
-        part = kept.with_suffix(f".{os.getpid()}")
-        with closing(sqlite3.connect(mine)) as ours, closing(sqlite3.connect(part)) as copy:
-            ours.backup(copy)
-        part.replace(kept)
+    kept.parent.mkdir(exist_ok=True)
+    part = kept.with_suffix(f".{os.getpid()}")
+    with closing(sqlite3.connect(mine)) as ours, closing(sqlite3.connect(part)) as copy:
+        ours.backup(copy)
+    part.replace(kept)
 
 
 def _again(dag: DAG, run_id: str) -> DagRun:
