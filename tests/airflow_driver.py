@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.sdk import DAG
 
+KEPT = Path(__file__).parents[1] / f".pytest_cache/airflow-{version('apache-airflow')}.db"
+
 
 def main(dag_file: str, dag_id: str) -> None:
     make_database()
@@ -47,23 +49,31 @@ def main(dag_file: str, dag_id: str) -> None:
 
 
 def make_database() -> None:
-    """Makes Airflow's database as a copy of an earlier test's: a new one takes seconds."""
-    kept = Path(__file__).parents[1] / f".pytest_cache/airflow-{version('apache-airflow')}.db"
-    mine = Path(os.environ["AIRFLOW_HOME"]) / "airflow.db"
-    if mine.exists():
-        return
-    if kept.exists():
-        mine.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(kept, mine)
+    """Makes Airflow's database, and keeps a copy of it for later tests: a new one takes seconds."""
+    home = Path(os.environ["AIRFLOW_HOME"])
+    if (home / "airflow.db").exists() or copy_database(home):
         return
     from airflow.utils.db import initdb
 
     initdb()
-    kept.parent.mkdir(exist_ok=True)
-    part = kept.with_suffix(f".{os.getpid()}")
-    with closing(sqlite3.connect(mine)) as ours, closing(sqlite3.connect(part)) as copy:
+    KEPT.parent.mkdir(exist_ok=True)
+    part = KEPT.with_suffix(f".{os.getpid()}")
+    with (
+        closing(sqlite3.connect(home / "airflow.db")) as ours,
+        closing(sqlite3.connect(part)) as copy,
+    ):
         ours.backup(copy)
-    part.replace(kept)
+    part.replace(KEPT)
+
+
+def copy_database(home: Path) -> bool:
+    """Copies an earlier test's database, where there is one, with the mark of `housing run`."""
+    if not KEPT.exists():
+        return False
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(KEPT, home / "airflow.db")
+    (home / "housing.migrated").write_text(version("apache-airflow"))
+    return True
 
 
 def _again(dag: DAG, run_id: str) -> DagRun:

@@ -207,7 +207,7 @@ def test_the_command_line_prices_a_file(workspace: Workspace) -> None:
 
 
 def test_the_command_line_prices_an_object_and_takes_the_prices_there(workspace: Workspace) -> None:
-    storage = fsspec.filesystem("memory")
+    storage = fsspec.filesystem("memory")  # type: ignore[no-untyped-call]  # it has no types
     storage.pipe("/in/august.csv", houses(10, seed=8).write_csv().encode())
     arguments = ("predict", "memory://in/august.csv", "--alias", "staging", "--json")
     here = json.loads(command(workspace, *arguments))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.airflow_driver import copy_database
 from tests.airflow_project import DAG, Project
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +26,7 @@ def test_a_stage_that_fails_says_so_on_the_screen_and_in_airflows_log(tmp_path: 
     project = Project.make(tmp_path / "p", stages)
     root, home = project.root, project.root / ".airflow"
     (root / "dag.py").write_text(DAG.replace('DAG("tiny"', 'DAG("housing_ml_pipeline"'))
+    copy_database(home)
     (root / "reports").mkdir()
     shutil.copy(ROOT / "params.yaml", root)
     (root / "reports" / "evaluation_report.json").write_text("of an earlier result")

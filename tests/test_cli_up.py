@@ -23,6 +23,7 @@ from housing.cli.processes import Running, end, note_running, running
 from housing.cli.services import Site
 from housing.errors import ConfigError
 from housing.settings import Settings, load_settings
+from tests.airflow_driver import copy_database
 from tests.mlflow_server import free_port
 
 ROOT = Path(__file__).parents[1]
@@ -153,6 +154,7 @@ def project(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
         "http_proxy": "http://127.0.0.1:9",
     }.items():
         monkeypatch.setenv(name, value)
+    copy_database(root / ".airflow")
     return root
 
 

@@ -48,6 +48,7 @@ def change(root: Path, gate: dict[str, float]) -> None:
     path = root / "params.yaml"
     params = yaml.safe_load(path.read_text(encoding="utf-8"))
     params["gate"].update(gate)
+    params["evaluate"]["resamples"] = 100
     for settings in params["train"].values():
         settings["n_estimators"] = min(settings["n_estimators"], 60)
     path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")

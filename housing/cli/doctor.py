@@ -90,10 +90,10 @@ def deep(settings: Settings) -> list[Finding]:
     Args:
         settings: Where the workspace is.
     """
-    from housing.engine.execution import proof
+    from housing.engine.execution import cache_proof
 
-    count, objects = proof.damaged_objects(settings.root)
-    outs = proof.damaged_outs(settings.root)
+    count, objects = cache_proof.damaged_objects(settings.root)
+    outs = cache_proof.damaged_outs(settings.root)
     return [
         _damage("DVC's cache", f"{count} objects in DVC's cache", [str(path) for path in objects]),
         _damage("outs", "the outs in the workspace", outs),

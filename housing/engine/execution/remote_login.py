@@ -61,7 +61,8 @@ class RemoteLogin:
         user, password = _USER_AND_PASSWORD.get(scheme, ("user", "password"))
         given = {_OTHER_NAMES.get(name, name): value for name, value in self.extras.items()}
         given |= {name: v for name, v in ((user, self.user), (password, self.password)) if v}
-        options = {str(option) for option in REMOTE_SCHEMAS.get(scheme, {})}
+        schema: Any = REMOTE_SCHEMAS.get(scheme, {})
+        options = {str(option) for option in schema}
         unknown = ", ".join(sorted(set(given) - options))
         if unknown:
             _log.warning("%s: DVC knows no such options of %s: %s", self.source, url, unknown)
