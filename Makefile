@@ -57,6 +57,7 @@ bench: .venv/synced ## run the approaches side by side (about an hour, and nothi
 	@$(UV) run python benchmarks/compare_chain.py $(REPEATS)
 	@$(UV) run python benchmarks/cold_run.py $(REPEATS)
 	@$(UV) run python benchmarks/growth.py
+	@$(UV) run python benchmarks/report.py
 
 # The DAGs of benchmarks/approaches, beside those of dags/.
 ifdef APPROACHES

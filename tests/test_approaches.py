@@ -48,3 +48,14 @@ def test_what_is_written_by_hand_is_still_the_pipeline(dags: dict[str, list[list
     assert scripts == {line for stage in stages for line in stage.cmd}
     shell = {command.split()[-1] for _, command in dags["approach_4_shell"] if command}
     assert shell == {stage.name for stage in stages}
+
+
+def test_the_pages_numbers_are_those_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from tables import with_tables
+
+    page = (ROOT / "docs/which-approach.md").read_text(encoding="utf-8")
+    content = json.loads((ROOT / "benchmarks/results/approaches.json").read_text(encoding="utf-8"))
+    assert with_tables(page, content) == page
+    content["days"]["samples"]["dvc repro, day 3"]["seconds"] = [123.4]
+    assert "123.4" in with_tables(page, content)
