@@ -26,7 +26,13 @@ PATIENCE = 600.0
 """Seconds that loading the model, or pricing one table, may take."""
 NEEDED = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH"})
 NEEDED_PREFIXES = ("PYTHON", "LC_", "OMP_", "POLARS_")
-OWN = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+OWN = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    # A chunk of rows is priced on each core: threads inside of one would wait for the others'.
+    "OPENBLAS_NUM_THREADS": "1",
+}
 _CHUNK = 1 << 16
 _GRACE = 5.0
 """Seconds that a process has to end, once it has closed its pipes."""
