@@ -32,7 +32,7 @@ def draw_days(table: Mapping[str, Samples]) -> None:
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel("seconds a run (median)")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9)
+    figure.legend(frameon=False, fontsize=9, ncols=3, loc="outside upper center")
     figure.savefig(DAYS_IMAGE, metadata={"Date": None})
 
 
