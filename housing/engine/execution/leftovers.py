@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from housing.engine.execution import lockfile
+from housing.engine.graph import manifest
 
 if TYPE_CHECKING:
     from dvc.stage import Stage
@@ -40,14 +41,25 @@ def remove(stage: Stage) -> None:
 def _orphans(stage: Stage) -> Iterator[tuple[Path, str]]:
     """Outs that ``dvc.lock`` knows and no stage of today makes, each with its hash."""
     lock = Path(stage.path).with_suffix(".lock")
+    entries = lockfile.parse(lock)
+    # DVC's index resolves all stages again, for as long as all else that an unchanged stage costs.
+    if entries.keys() <= _known(stage):
+        return
     index = stage.repo.index
     present = {other.name for other in index.stages if other.path == stage.path}
     made = {out.fs_path for out in index.outs}
-    for name, entry in lockfile.parse(lock).items():
+    for name, entry in entries.items():
         for path, out in entry.outs.items() if name not in present else ():
             file = lock.parent / path
             if str(file) not in made:
                 yield file, out.md5
+
+
+def _known(stage: Stage) -> set[str]:
+    """Names of the stages in the same ``dvc.yaml``, where the manifest holds; else none."""
+    root = Path(stage.repo.root_dir)
+    rows, _ = manifest.read(root) or ([], [])
+    return {row["name"].rpartition(":")[2] for row in rows if str(root / row["file"]) == stage.path}
 
 
 def _is_cached(stage: Stage, md5: str) -> bool:

@@ -26,5 +26,6 @@ import dvc.utils.strictyaml
 import dvc_data.hashfile.db.local
 import dvc_data.hashfile.state
 import fsspec.implementations.memory
+import pyparsing
 import ruamel.yaml
 import scmrepo.git
