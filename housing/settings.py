@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import Field, Json, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
 from housing.engine.errors import fit_to_show
 from housing.engine.root import dvc_root
@@ -21,7 +20,7 @@ RUNS = Path(".housing/runs")
 """Folder, below the root, of one JSON summary for each run of the DAG."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What the environment says; every field has a default that works on one machine.
 
     Attributes:
@@ -53,19 +52,13 @@ class Settings(BaseSettings):
         mail_to: ``HOUSING_MAIL_TO``: who gets mail from the pipeline, separated by commas.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="HOUSING_",
-        frozen=True,
-        extra="forbid",
-        validate_default=False,  # a variable holds JSON where its default is a tuple
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     root: Path = Field(default_factory=Path.cwd)
     project: Path | None = None
     workspace_kind: Literal["shared", "isolated"] = "shared"
     remote_conn_id: str = ""
-    # MLflow reads this variable too, and its name is MLflow's.
-    tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI", repr=False)
+    tracking_uri: str = Field(default="", repr=False)
     artifacts: str = ""
     mlflow_url: str = ""
     git_revision: str = ""
@@ -138,13 +131,24 @@ def load_settings(root: Path | None = None) -> Settings:
     Raises:
         ConfigError: Variables have faults; all of them are reported.
     """
+    given: dict[str, object] = {
+        name: os.environ[variable]
+        for name in Settings.model_fields
+        if (variable := _variable(name)) in os.environ
+    }
+    if root is not None:
+        given["root"] = root
     try:
-        if root is None:
-            return _inside_dvc(Settings())
-        return Settings(root=root)
+        settings = Settings.model_validate(given)
     except ValidationError as error:
-        faults = [f"HOUSING_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
+        faults = [f"{_variable(str(e['loc'][0]))}: {e['msg']}" for e in error.errors()]
         raise ConfigError.of_faults("the environment", faults) from error
+    return _inside_dvc(settings) if root is None else settings
+
+
+def _variable(name: str) -> str:
+    # MLflow reads the one variable too, and its name is MLflow's.
+    return "MLFLOW_TRACKING_URI" if name == "tracking_uri" else f"HOUSING_{name.upper()}"
 
 
 def _inside_dvc(settings: Settings) -> Settings:

@@ -35,7 +35,7 @@ from housing.mlops.registry import decline
 from housing.mlops.registry.journal import Entry, close_entry, journal_id, open_entry
 from housing.mlops.tracking.connection import connected
 from housing.mlops.tracking.tracked_run import experiment_id
-from housing.settings import Settings
+from housing.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,7 +81,7 @@ def params() -> Params:
 
 
 def own_store(root: Path) -> Settings:
-    return Settings(root=root).model_copy(update={"tracking_uri": ""})
+    return load_settings(root).model_copy(update={"tracking_uri": ""})
 
 
 @pytest.fixture(scope="module")

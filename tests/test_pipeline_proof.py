@@ -12,7 +12,7 @@ import pytest
 from housing.cli.doctor import deep
 from housing.engine.errors import EngineError
 from housing.engine.execution import cache_proof, lockfile, stage_run
-from housing.settings import Settings
+from housing.settings import load_settings
 from tests.conftest import MakeRepo
 
 FILES = {
@@ -87,7 +87,7 @@ def test_a_damaged_dep_is_not_read(dep: str, root: Path, monkeypatch: pytest.Mon
 def test_the_deep_look_of_the_doctor_names_what_is_damaged_and_how_to_heal_it(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(root=root)
+    settings = load_settings(root)
     assert [finding.state for finding in deep(settings)] == ["ok", "ok"]
     damaged = cached(root, "up.txt")
     damage(damaged)

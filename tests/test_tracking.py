@@ -34,7 +34,7 @@ from housing.mlops.tracking.result import (
 )
 from housing.mlops.tracking.run_content import parameters, seconds_name
 from housing.mlops.tracking.tracked_run import COMPLETE, DATA_TIME, HASH, MODEL_ID, RESULT, track
-from housing.settings import Settings
+from housing.settings import load_settings
 from tests.mlflow_server import free_port
 from tests.synthetic import OUTS, ROOT, Workspace, houses
 
@@ -343,7 +343,7 @@ def test_a_store_is_made_whole_although_its_creation_was_killed(tmp_path: Path) 
     errors = [process.communicate()[1] for process in (killed, other)]
     assert other.returncode == 0, errors
     assert not partial.exists()
-    with connected(Settings(root=tmp_path).model_copy(update={"tracking_uri": ""})) as client:
+    with connected(load_settings(tmp_path).model_copy(update={"tracking_uri": ""})) as client:
         assert client.search_registered_models() == []
 
 
@@ -351,7 +351,7 @@ def test_a_file_that_is_no_store_is_no_traceback(tmp_path: Path) -> None:
     store = tmp_path / ".mlflow" / "mlflow.db"
     store.parent.mkdir()
     store.write_text("no database at all" * 99)
-    own = Settings(root=tmp_path).model_copy(update={"tracking_uri": ""})
+    own = load_settings(tmp_path).model_copy(update={"tracking_uri": ""})
     with (
         pytest.raises(TrackingError, match=r"mlflow\.db: file is not a database\n  next: mv "),
         connected(own),

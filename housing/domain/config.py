@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from housing.domain.columns import DataParams, Section
 from housing.domain.config_rules import conflicts
@@ -158,6 +158,9 @@ Part = TypeVar("Part", bound=Registered)
 
 class Params(ScoringParams):
     """All of ``params.yaml``."""
+
+    # Built where it is imported: tasks fork from a process that has imported it.
+    model_config = ConfigDict(defer_build=False)
 
     seed: int = Field(ge=0, lt=2**31)
     ingest: IngestParams
