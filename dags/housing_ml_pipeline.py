@@ -64,11 +64,14 @@ with DAG(
         },
     )
     tasks = stages.stages
+    messages = {channel: f"notify_{channel}" for channel in CHANNELS}
     validate = ValidateModelOperator(
         task_id="validate_model",
         root=root,
         promote="promote_to_staging",
         alert="send_failure_alert",
+        # All stages ended well then. Only the write-back may still fail, and has to be told.
+        telling=[] if isolated else ["send_failure_alert", *messages.values()],
         doc_md="Judges the result by its evidence in MLflow; the limits are in `params.yaml`.",
     )
     promote = PromoteOperator(
@@ -85,7 +88,7 @@ with DAG(
     )
     notify = [
         NotifyOperator(
-            task_id=f"notify_{channel}",
+            task_id=task_id,
             channel=channel,
             root=root,
             validate=validate.task_id,
@@ -94,7 +97,7 @@ with DAG(
             retries=0,  # it tries again by itself, for half a minute
             doc_md=f"Tells people by {channel} what was promoted, or why nothing was.",
         )
-        for channel in CHANNELS
+        for channel, task_id in messages.items()
     ]
     names = {task.task_id: name for name, task in tasks.items()}
     dashboard = DashboardOperator(

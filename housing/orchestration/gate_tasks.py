@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -57,6 +57,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         root: The project's folder.
         promote: Task id to go on with where the gate passes.
         alert: Task id to go on with where the gate passes, but the run may not promote.
+        telling: Task ids of what tells people of the result: skipped, too, where it is not new.
     """
 
     operator_extra_links = (TaskLink(RUN_LINK),)
@@ -68,6 +69,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         root: str,
         promote: str,
         alert: str,
+        telling: Collection[str] = (),
         **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
     ) -> None:
         kwargs.setdefault("trigger_rule", TriggerRule.NONE_FAILED)  # an unchanged stage is skipped
@@ -75,6 +77,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         self.root = root
         self.promote = promote
         self.alert = alert
+        self.telling = tuple(telling)
 
     def choose_branch(self, context: Context) -> str:
         """The task to go on with.
@@ -95,7 +98,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         for line in render(verdict).splitlines():
             self.log.info("%s", line)
         if verdict.unchanged:
-            raise skipped(f"result {verdict.result} is promoted already")
+            raise skipped(f"result {verdict.result} is promoted already", self.telling)
         if not verdict.passed:
             with explained(context):
                 self._note_teller(context, verdict)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+from collections.abc import Collection
 
 from housing.engine.airflow.compat import AirflowSkipException
 
 _log = logging.getLogger(__name__)
 
 
-def skipped(reason: str) -> AirflowSkipException:
+def skipped(reason: str, tasks: Collection[str] = ()) -> AirflowSkipException:
     """Makes the exception to raise that ends this task as skipped, and seen to have ended at once.
 
     Airflow reports a success when the task says so, but a skip only when it sees the task's
@@ -21,7 +22,14 @@ def skipped(reason: str) -> AirflowSkipException:
 
     Args:
         reason: What the task's log gives as the reason.
+        tasks: Ids of tasks after this one that end as skipped with it, whatever their trigger rules
+            are, and for which no process starts.
     """
+    if tasks:
+        from airflow.sdk.execution_time import task_runner  # a running task has it already
+        from airflow.sdk.execution_time.comms import SkipDownstreamTasks
+
+        task_runner.SUPERVISOR_COMMS.send(SkipDownstreamTasks(tasks=sorted(tasks)))
     # Airflow logs the exception in a part of the log that its UI shows folded.
     _log.info("skipped: %s", reason)
     reading, _writing = os.pipe()  # the kernel closes the writing end when this process is gone
