@@ -68,6 +68,7 @@ class Site:
             for k, v in os.environ.items()
             if not k.startswith(("AIRFLOW", "HOUSING", "DVC_", "MLFLOW"))
         }
+        celery_config = "housing.engine.airflow.celery_config"
         return {
             **kept,
             "AIRFLOW_HOME": str(own / "airflow"),
@@ -82,6 +83,7 @@ class Site:
             "AIRFLOW__API_AUTH__JWT_SECRET": "a secret that all parts share, " * 3,
             "AIRFLOW__API__SECRET_KEY": "another secret of all parts of Airflow here",
             "AIRFLOW__CORE__PARALLELISM": "16",
+            "AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS": f"{celery_config}.CELERY_CONFIG",
             "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{self.redis}/0",
             "AIRFLOW__CELERY__RESULT_BACKEND": f"redis://127.0.0.1:{self.redis}/1",
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
@@ -173,7 +175,7 @@ class Site:
     def start_shared_worker(self) -> None:
         """Starts a worker for the folder ``shared``, with all slots of the two others."""
         env = self.env | {"HOUSING_WORKSPACES": str(self.base / "shared-host/host")}
-        (self.base / "shared-host").mkdir()
+        (self.base / "shared-host/host").mkdir(parents=True)
         command = ["airflow", "celery", "worker", "--queues", "shared", "--skip-serve-logs"]
         command += ["--concurrency", str(2 * SLOTS), "--celery-hostname", "shared@%h"]
         self.services["shared"] = subprocess.Popen(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import json
 import logging
 import time
@@ -57,6 +58,9 @@ class Transfers:
         self._repo = repo
         self._stage = stage
         self._give_up = give_up
+        # DVC makes the remote's file system anew for each use of it, which logs in each time.
+        remote = functools.cache(repo.cloud.get_remote)
+        repo.cloud.get_remote = lambda name=None, command="": remote(name)  # noqa: ARG005 - DVC's signature
         self.fetched = 0
         self.pushed = 0
 
