@@ -90,7 +90,7 @@ class Figures:
         found = self.site.client.get(url).raise_for_status().json()["task_instances"]
         return [task for task in found if task["task_id"] != "write_back"]
 
-    def branches(self, pause: int) -> tuple[float, Spent]:
+    def branches(self, pause: float) -> tuple[float, Spent]:
         """All branches run, for so many seconds each.
 
         Returns:
@@ -158,9 +158,17 @@ def figures(site: Site) -> None:
     _say("a run in which every stage runs", _ratio(colds))
     made.unchanged()
     quiet = [made.unchanged() for _ in range(REPEATS)]
-    _say("a run in which none does", _ratio([(one[0], other[0]) for one, other in quiet]))
+    runs = [(one[0], other[0]) for one, other in quiet]
+    _say("a run in which none does", _ratio(runs))
     more = statistics.median(one[1] - other[1] for one, other in quiet)
     _say("more time of a task on a warm worker", f"{more:.2f} s")
+    _keep(
+        isolated_to_shared={
+            "every stage runs": round(_times(colds), 2),
+            "none runs": round(_times(runs), 2),
+        },
+        more_seconds_of_a_task=round(more, 2),
+    )
 
 
 def costs(site: Site) -> None:
@@ -176,19 +184,27 @@ def costs(site: Site) -> None:
     _, seconds = made.run("pipe")
     idle = made.idle()
     _, short = made.branches(2)
-    ideal, long = made.branches(PAUSE)
+    # Another pause each time, or the second run would find nothing to do.
+    runs = [made.branches(PAUSE + number / 10) for number in range(REPEATS)]
+    ideal, long = statistics.median(one for one, _ in runs), runs[-1][1]
     _say(f"{WIDTH} branches of {PAUSE} s against the ideal", f"{ideal:.2f}")
     found = {part: _costs(short, long, part, idle) for part in (*PARTS, ROWS, CALLS)}
     for part, cost in found.items():
         _say(f"{part}: a task, a heartbeat", f"{cost['task']:.3f}, {cost['heartbeat']:.4f}")
-    kept = {
-        "taken": datetime.now(UTC).date().isoformat(),
-        "seconds_of_a_task": round(seconds, 2),
-        "processor_seconds": {part: found[part] for part in PARTS},
-        "rows_written_by_a_task": round(found[ROWS]["task"]),
-        "calls_of_a_task": round(found[CALLS]["task"], 1),
-        "requests_to_s3_of_a_task_that_runs": round(asked / len(STAGES), 1),
-    }
+    _keep(
+        seconds_of_a_task=round(seconds, 2),
+        processor_seconds={part: found[part] for part in PARTS},
+        rows_written_by_a_task=round(found[ROWS]["task"]),
+        calls_of_a_task=round(found[CALLS]["task"], 1),
+        requests_to_s3_of_a_task_that_runs=round(asked / len(STAGES), 1),
+        branches_to_ideal=round(ideal, 2),
+    )
+
+
+def _keep(**found: object) -> None:
+    """Keeps figures beside those of the other part; the date is that of the newest."""
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+    kept |= {"taken": datetime.now(UTC).date().isoformat()} | found
     KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
@@ -203,6 +219,11 @@ def _costs(short: Spent, long: Spent, part: str, idle: dict[str, float]) -> dict
     heartbeat = max(0.0, (other - one) / (beats[1] - beats[0]))
     task = (one - heartbeat * beats[0]) / short.tasks
     return {"task": round(max(0.0, task), 4), "heartbeat": round(heartbeat, 5)}
+
+
+def _times(pairs: list[tuple[float, float]]) -> float:
+    one, other = (statistics.median(side) for side in zip(*pairs, strict=True))
+    return float(one / other)
 
 
 def _ratio(pairs: list[tuple[float, float]]) -> str:

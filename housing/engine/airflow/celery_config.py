@@ -1,7 +1,7 @@
 """Celery's settings for workers whose tasks are stages: each task forks from a warm process.
 
-Set ``AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS`` to ``housing.engine.airflow.celery_config.CELERY_CONFIG``
-for the workers. It needs Airflow's provider for Celery.
+The workers' ``AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS`` names `CELERY_CONFIG`, as docs/workers.md
+shows. It needs Airflow's provider for Celery.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Transfers:
         self._give_up = give_up
         # DVC makes the remote's file system anew for each use of it, which logs in each time.
         remote = functools.cache(repo.cloud.get_remote)
-        repo.cloud.get_remote = lambda name=None, command="": remote(name)  # noqa: ARG005 - DVC's signature
+        repo.cloud.get_remote = lambda name=None, command="": remote(name)  # type: ignore[method-assign]  # noqa: ARG005 - DVC's signature
         self.fetched = 0
         self.pushed = 0
 
