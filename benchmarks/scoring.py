@@ -8,17 +8,20 @@ features, prices it on all cores, and writes predictions. The model is logged as
 it, and runs in a process of its own; its start (``start``, seconds) counts. ``model alone`` is the
 rate of the bare model on features that lie in memory: the rest of the path costs what lies between
 the two rates. ``of work`` is the bare model's share in the processor time of the whole path, which
-depends less on what else the machine does. The peak memory is that of both processes.
+depends less on what else the machine does. The peak memory is that of both processes. ``one row``
+is what a single one takes, features and price, in milliseconds where all is loaded (median).
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import timeit
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +40,7 @@ from housing.mlops.tracking.worker import Worker
 ROOT = Path(__file__).parent.parent
 CHUNK = 500_000
 MODEL_ROWS = 200_000
+SINGLES = 200
 PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 
@@ -72,16 +76,24 @@ def measure(path: Path) -> None:
     with Worker(bundle) as worker:
         worker.price(houses.head(1))
         began = time.perf_counter() - start
-    features = Transform.load(ROOT / TRANSFORM).apply(houses).to_numpy(order="c")
+    transform = Transform.load(ROOT / TRANSFORM)
+    features = transform.apply(houses).to_numpy(order="c")
     bare = Model.load(ROOT / read_result(ROOT).model)
     before, start = processor_seconds(), time.perf_counter()
     bare.predict(features)
     alone = len(features) / (time.perf_counter() - start)
     needed = (processor_seconds() - before) / len(features) * scores.rows
     rate = scores.rows / scores.seconds
+    one = statistics.median(
+        timeit.repeat(
+            lambda: bare.predict(transform.apply(houses.head(1)).to_numpy(order="c")),
+            repeat=SINGLES,
+            number=1,
+        )
+    )
     print(
         f"{scores.rows:>12,} {scores.seconds:>9.1f} {began:>7.1f} {rate:>11,.0f} {alone:>13,.0f} "
-        f"{rate / alone:>6.2f} {needed / work:>8.2f} {peak:>9,.0f}"
+        f"{rate / alone:>6.2f} {needed / work:>8.2f} {peak:>9,.0f} {one * 1000:>8.1f}"
     )
 
 
@@ -101,7 +113,8 @@ def main() -> None:
         measure(arguments.file)
         return
     print(
-        "        rows   seconds   start      rows/s   model alone  ratio  of work   peak MB",
+        "        rows   seconds   start      rows/s   model alone  ratio  of work   peak MB"
+        "  one row",
         flush=True,
     )
     with tempfile.TemporaryDirectory(prefix="housing-") as folder:

@@ -111,10 +111,8 @@ class DvcTaskGroup(TaskGroup):
         """Ids of the tasks to wait for until all have ended."""
         if any(one.trigger_rule != TriggerRule.NONE_FAILED for one in self.stages.values()):
             return {one.task_id for one in self.stages.values()}  # some end before those upstream
-        inside = {
-            name: [up for up in self.graph.upstream[name] if up in self.stages]
-            for name in self.stages
-        }
+        upstream = self.graph.upstream
+        inside = {name: [up for up in upstream[name] if up in self.stages] for name in self.stages}
         return {self.stages[name].task_id for name in last_to_end(inside)}
 
 
@@ -221,6 +219,9 @@ class _Rendering:
             every = self._graph.stages
             isolation.require([node for node in every if node.name in taken], every, self._root)
         tasks: dict[str, DvcStageOperator] = {}
+        # Airflow copies a DAG's params into every task that is made after them: half of the time to
+        # parse the file, and for nothing, as it adds them again when a task runs.
+        params, self._dag.params = self._dag.params, ParamsDict()
         for node in self._graph.stages:
             if node.name not in taken:
                 continue
@@ -243,6 +244,7 @@ class _Rendering:
                 # of 40,000 edges that would be most of the time to parse the file.
                 before_it.downstream_task_ids.add(task.task_id)
                 task.upstream_task_ids.add(before_it.task_id)
+        self._dag.params = params
         known = {name for one in before for name in names_of(one.options_group).values()}
         stages = [name for name in self._graph.names if name in tasks or name in same]
         self._complete(form(stages, self._prefix), known)
@@ -270,8 +272,7 @@ class _Rendering:
     def _complete(self, options: Mapping[str, Param], known: Collection[str]) -> None:
         """Adds the options of a run to the DAG's form, and what stages wait for to its page.
 
-        At the end: Airflow copies a DAG's params into every task that is made after them, and with
-        400 stages to choose from that would be most of the time to parse the file.
+        At the end, see `render`: with 400 stages to choose from, copies would take most of all.
         """
         own = [name for name in options if name in self._dag.params and name not in known]
         if own:
