@@ -21,7 +21,7 @@ from tests.repository import make_repository
 
 PARAMS = Path(__file__).parent / "params.yaml"
 STAGES = {
-    "copy": {"cmd": "cp in/seed seed.txt", "deps": ["in"], "outs": ["seed.txt"]},
+    "copy": {"cmd": "sleep 0.1; cp in/seed seed.txt", "deps": ["in"], "outs": ["seed.txt"]},
     "train": {
         "cmd": 'echo "$HOUSING_OVERRIDES" >> $SEEN; cat seed.txt > model.txt; '
         "grep -A9 booster..gbtree params.yaml >> model.txt",
@@ -75,6 +75,7 @@ def test_the_overridden_stage_runs_and_the_rest_comes_from_the_cache(
 ) -> None:
     first = runs[1]["xcoms"]
     assert first["copy.return_value"]["state"] == "unchanged"
+    assert first["copy.return_value"]["saved_seconds"] >= 0.1, "as the project's run took"
     assert first["train.return_value"]["state"] == "ran"
     (reason,) = [r for r in first["train.return_value"]["reasons"] if r["kind"] == "param"]
     assert (reason["before"], reason["after"]) == ("7", "8")

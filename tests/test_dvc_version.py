@@ -75,6 +75,10 @@ TOUCH_POINTS: dict[str, dict[str, Callable[[], bool]]] = {
             takes(move, "objs", "odb")
             for move in (dvc.data_cloud.DataCloud.pull, dvc.data_cloud.DataCloud.push)
         ),
+        "DataCloud.get_remote": lambda: (
+            takes(dvc.data_cloud.DataCloud.get_remote, "name", "command")
+            and "self.get_remote(" in source(dvc.data_cloud.DataCloud.get_remote_odb)
+        ),
         "StageCache._get_cache_dir": lambda: takes(
             dvc.stage.cache.StageCache._get_cache_dir, "key"
         ),

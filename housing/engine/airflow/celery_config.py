@@ -6,10 +6,13 @@ shows. It needs Airflow's provider for Celery.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from typing import Any
+import importlib
+import logging
 
 from airflow.providers.celery.executors.default_celery import DEFAULT_CELERY_CONFIG
+from celery.signals import import_modules
+
+_log = logging.getLogger(__name__)
 
 _MODULES = (
     "airflow.dag_processing.dagbag",
@@ -25,16 +28,19 @@ _MODULES = (
     "s3fs",
 )
 
-
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # nor is the package that it would be in
-        return False
+CELERY_CONFIG = DEFAULT_CELERY_CONFIG
+"""Airflow's own settings: a worker that reads them here hears of `import_for_tasks`, too."""
 
 
-CELERY_CONFIG: dict[str, Any] = {
-    **DEFAULT_CELERY_CONFIG,
-    "imports": tuple(module for module in _MODULES if _is_installed(module)),
-}
-"""Airflow's own settings, and what Celery imports once, before it forks: seconds for each task."""
+def import_for_tasks(**_: object) -> None:
+    """Imports once, before the worker forks, what each task of a stage needs: seconds of each."""
+    for module in _MODULES:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            _log.debug("not imported before the worker forks: %s", error)
+        except Exception as error:  # noqa: BLE001 - a task that needs the module says what is wrong
+            _log.warning("%s cannot be imported: %s", module, error)
+
+
+import_modules.connect(import_for_tasks)

@@ -25,14 +25,14 @@ def skipped(reason: str, tasks: Collection[str] = ()) -> AirflowSkipException:
         tasks: Ids of tasks after this one that end as skipped with it, whatever their trigger rules
             are, and for which no process starts.
     """
-    if tasks:
-        from airflow.sdk.execution_time import task_runner  # a running task has it already
-        from airflow.sdk.execution_time.comms import SkipDownstreamTasks
-
-        task_runner.SUPERVISOR_COMMS.send(SkipDownstreamTasks(tasks=sorted(tasks)))
     # Airflow logs the exception in a part of the log that its UI shows folded.
     _log.info("skipped: %s", reason)
     reading, _writing = os.pipe()  # the kernel closes the writing end when this process is gone
     subprocess.Popen(["/bin/sh", "-c", "read _; sleep 0.003"], stdin=reading)
     os.close(reading)
+    if tasks:
+        from airflow.sdk.execution_time import task_runner  # a running task has it already
+        from airflow.sdk.execution_time.comms import SkipDownstreamTasks
+
+        task_runner.SUPERVISOR_COMMS.send(SkipDownstreamTasks(tasks=sorted(tasks)))
     return AirflowSkipException(reason)

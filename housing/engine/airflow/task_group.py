@@ -218,10 +218,23 @@ class _Rendering:
         if common.get("workspace") == "isolated":
             every = self._graph.stages
             isolation.require([node for node in every if node.name in taken], every, self._root)
-        tasks: dict[str, DvcStageOperator] = {}
         # Airflow copies a DAG's params into every task that is made after them: half of the time to
         # parse the file, and for nothing, as it adds them again when a task runs.
         params, self._dag.params = self._dag.params, ParamsDict()
+        try:
+            tasks = self._tasks(taken, common, own)
+        finally:
+            self._dag.params = params
+        known = {name for one in before for name in names_of(one.options_group).values()}
+        stages = [name for name in self._graph.names if name in tasks or name in same]
+        self._complete(form(stages, self._prefix), known)
+        return tasks
+
+    def _tasks(
+        self, taken: Collection[str], common: Mapping[str, Any], own: Mapping[str, dict[str, Any]]
+    ) -> dict[str, DvcStageOperator]:
+        """Makes the tasks of these stages with the edges between them, by the stages' names."""
+        tasks: dict[str, DvcStageOperator] = {}
         for node in self._graph.stages:
             if node.name not in taken:
                 continue
@@ -244,10 +257,6 @@ class _Rendering:
                 # of 40,000 edges that would be most of the time to parse the file.
                 before_it.downstream_task_ids.add(task.task_id)
                 task.upstream_task_ids.add(before_it.task_id)
-        self._dag.params = params
-        known = {name for one in before for name in names_of(one.options_group).values()}
-        stages = [name for name in self._graph.names if name in tasks or name in same]
-        self._complete(form(stages, self._prefix), known)
         return tasks
 
     def _prefixed(self, name: str) -> str:

@@ -21,6 +21,7 @@ from housing.engine.airflow.run_place import COPY, INSIDE, LOCKS, NOTE, PARTIAL,
 from housing.engine.airflow.task_ids import folder_of
 from housing.engine.errors import OptionsError
 from housing.engine.files import write_whole
+from housing.engine.stage_notes import DURATIONS
 
 ApplyOverrides = Callable[[Path, Sequence[str]], None]
 """Replaces parameters in the params files below a folder, or raises an error that says why not."""
@@ -258,6 +259,9 @@ def _copy(project: Path, target: Path) -> set[str]:
             shutil.copytree(source, copy, ignore=left_out, dirs_exist_ok=True)
         elif source.exists():
             shutil.copy2(source, copy)
+    (target / DURATIONS).mkdir(parents=True)
+    for note in (project / DURATIONS).glob("*.json"):  # for what the cache saves
+        shutil.copy2(note, target / DURATIONS)
     return locks
 
 

@@ -58,9 +58,10 @@ class Transfers:
         self._repo = repo
         self._stage = stage
         self._give_up = give_up
-        # DVC makes the remote's file system anew for each use of it, which logs in each time.
-        remote = functools.cache(repo.cloud.get_remote)
-        repo.cloud.get_remote = lambda name=None, command="": remote(name)  # type: ignore[method-assign]  # noqa: ARG005 - DVC's signature
+        # DVC makes the remote's file system anew for each use of it, which logs in each time. Once
+        # is enough, but after a failure and after the command, which may have taken a day.
+        self._remote = functools.cache(repo.cloud.get_remote)
+        repo.cloud.get_remote = lambda name=None, command="": self._remote(name)  # type: ignore[method-assign]  # noqa: ARG005 - DVC's signature
         self.fetched = 0
         self.pushed = 0
 
@@ -137,6 +138,7 @@ class Transfers:
         kept = root / _PUSHED / quote(self._stage, safe="@")
         if not wanted or _read(kept) == note:
             return
+        self._remote.cache_clear()
         for out in wanted:
             if out.changed_cache():  # `cache: false`, or the cache lost it
                 out.commit(relink=False)
@@ -258,6 +260,7 @@ class Transfers:
             if time.monotonic() > deadline:
                 raise told from cause
             self._give_up()
+            self._remote.cache_clear()
             _log.warning("%s; tried again in %g s", told.fact, _PAUSE)
             time.sleep(_PAUSE)
 
