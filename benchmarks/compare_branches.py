@@ -69,6 +69,10 @@ def make(root: Path) -> None:
     }
     make_project(root, stages, DAG_FILE)
     (root / "work.py").write_text(f"import sys\n{WORK}\nopen(sys.argv[1], 'w').write(str(s))\n")
+    # paraffin wants a commit.
+    git = ["git", "-c", "user.name=benchmark", "-c", "user.email=benchmark@example.com"]
+    for command in (["add", "--all"], ["commit", "--quiet", "--message", "Make the project"]):
+        subprocess.run([*git, *command], cwd=root, check=True)
 
 
 def main(repeats: int) -> None:

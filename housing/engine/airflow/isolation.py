@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from housing.engine.errors import DiskFullError, GraphError
-from housing.engine.execution import full_disk
 from housing.engine.graph import StageNode
 
 VARIABLE = "HOUSING_WORKSPACES"
@@ -146,6 +145,8 @@ def copy(project: Path, target: Path, place: Path) -> None:
     try:
         shutil.copytree(project, target, symlinks=True, ignore=left_out)
     except OSError as error:
+        from housing.engine.execution import full_disk  # 3 ms of each parse of a DAG file
+
         if not full_disk.is_full(error):
             raise
         raise DiskFullError(
