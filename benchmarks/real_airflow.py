@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -36,11 +37,14 @@ class Airflow:
         """Runs a DAG once; its run's duration by Airflow's own clock."""
         url = f"/api/v2/dags/{dag}/dagRuns"
         run = self.client.post(url, json={"logical_date": None}).json()["dag_run_id"]
-        while (found := self.client.get(f"{url}/{run}").json())["state"] not in ENDED:
+        while (found := self._ask(f"{url}/{run}"))["state"] not in ENDED:
             time.sleep(0.3)
         if found["state"] == "failed":
             sys.exit(f"{dag} failed\n{self._failures(f'{url}/{run}')}")
         return float(found["duration"])
+
+    def _ask(self, url: str) -> Any:  # noqa: ANN401  # JSON
+        return self.client.get(url).raise_for_status().json()
 
     def _failures(self, run: str) -> str:
         """The end of the log of each task that failed."""

@@ -18,6 +18,15 @@ print(sum(waits) / 2, supervisor.HEARTBEAT_TIMEOUT,
       conf.getint("scheduler", "orphaned_tasks_check_interval"))
 """
 
+POOL = """
+import anyio, anyio.to_thread
+from airflow import settings
+settings.initialize()
+async def threads():
+    return anyio.to_thread.current_default_thread_limiter().total_tokens
+print(anyio.run(threads), settings.engine.pool.size() + settings.engine.pool._max_overflow)
+"""
+
 
 def settings() -> dict[str, str]:
     lines = (ROOT / "local.env").read_text(encoding="utf-8").splitlines()
@@ -36,6 +45,23 @@ def test_a_stage_survives_minutes_without_the_api_server_but_not_its_scheduler()
     assert tried > 180
     assert silent > 180
     assert orphaned <= 60
+
+
+def test_the_api_server_has_a_connection_for_each_of_its_threads_and_one_for_its_loop(
+    tmp_path: Path,
+) -> None:
+    environment = os.environ | {
+        name: value for name, value in settings().items() if name.startswith("AIRFLOW__DATABASE")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", POOL],
+        env=environment | {"AIRFLOW_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    threads, connections = map(int, done.stdout.split()[-2:])
+    assert connections > threads
 
 
 def test_every_preloaded_module_can_be_imported() -> None:
