@@ -8,8 +8,10 @@ import subprocess
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
+from unittest import mock
 
 import pytest
+from dvc.data_cloud import DataCloud
 from dvc_objects.fs import generic
 
 from housing.engine.airflow.remote_connection import login_of
@@ -234,6 +236,17 @@ def test_a_refusal_is_not_waited_for_and_names_worker_and_remote(
         run(new, "split")
     assert "worker-7" in str(told.value)
     assert "here" in str(told.value)
+
+
+@pytest.mark.parametrize(("lasts", "logins"), [(60.0, 1), (0.0, 2)])
+def test_a_run_logs_in_once_but_anew_after_a_long_command(
+    new: Path, monkeypatch: pytest.MonkeyPatch, lasts: float, logins: int
+) -> None:
+    monkeypatch.setattr(transfers, "_LOGIN", lasts)
+    real = DataCloud.get_remote
+    with mock.patch.object(DataCloud, "get_remote", autospec=True, side_effect=real) as login:
+        assert run(new, "split") == ["ran"]
+    assert login.call_count == logins
 
 
 def test_a_login_from_an_airflow_connection_stays_in_memory(

@@ -32,6 +32,9 @@ PATIENCE = 180.0
 """Seconds to try again where the remote gives no answer: a finished training is not lost."""
 
 _PAUSE = 2.0
+_LOGIN = 60.0
+"""Seconds for which a login is used again: a command may take a day, and a connection dies."""
+
 _PUSHED = Path(".dvc/tmp/housing/pushed")
 """Folder, below DVC's root, of one JSON file a stage: what it last pushed, and where to.
 
@@ -59,8 +62,9 @@ class Transfers:
         self._stage = stage
         self._give_up = give_up
         # DVC makes the remote's file system anew for each use of it, which logs in each time. Once
-        # is enough, but after a failure and after the command, which may have taken a day.
+        # is enough, but after a failure and after a long command.
         self._remote = functools.cache(repo.cloud.get_remote)
+        self._login_ends = time.monotonic() + _LOGIN
         repo.cloud.get_remote = lambda name=None, command="": self._remote(name)  # type: ignore[method-assign]  # noqa: ARG005 - DVC's signature
         self.fetched = 0
         self.pushed = 0
@@ -138,7 +142,8 @@ class Transfers:
         kept = root / _PUSHED / quote(self._stage, safe="@")
         if not wanted or _read(kept) == note:
             return
-        self._remote.cache_clear()
+        if time.monotonic() > self._login_ends:
+            self._remote.cache_clear()
         for out in wanted:
             if out.changed_cache():  # `cache: false`, or the cache lost it
                 out.commit(relink=False)
