@@ -72,6 +72,7 @@ with DAG(
         alert="send_failure_alert",
         # All stages ended well then. Only the write-back may still fail, and has to be told.
         telling=[] if isolated else ["send_failure_alert", *messages.values()],
+        dashboard="" if isolated else "update_dashboard",
         doc_md="Judges the result by its evidence in MLflow; the limits are in `params.yaml`.",
     )
     promote = PromoteOperator(

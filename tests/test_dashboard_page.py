@@ -34,7 +34,7 @@ from housing.dashboard.model import (
     ScoredFile,
 )
 from housing.dashboard.page import render
-from housing.dashboard.runs import Row, add_quiet_run, shown
+from housing.dashboard.runs import Row, add_quiet_run, shown, takes_quiet_run
 from housing.dashboard.scatter import color_limit
 from housing.domain.explained_rows import ExplainedRow, Kind
 from housing.domain.explanation import Comparable, Contribution, Explanation
@@ -412,9 +412,11 @@ def test_on_a_phone_every_version_keeps_its_label(
 def test_a_run_with_nothing_to_do_is_put_onto_the_page_that_is_there(tmp_path: Path) -> None:
     page = tmp_path / "index.html"
     quiet = summary("quiet__2", 3, ("unchanged", 0.1, 3), ("unchanged", 0.1, 9))
-    assert not add_quiet_run(page, quiet)  # no page yet
+    assert not takes_quiet_run(page)  # no page yet
+    assert not add_quiet_run(page, quiet)
     good = replace(full(), runs=full().runs[1:])
     page.write_text(render(good), encoding="utf-8")
+    assert takes_quiet_run(page)
     assert add_quiet_run(page, quiet)
     assert add_quiet_run(page, quiet)  # cleared, and done again
     expected = render(replace(good, runs=(shown(quiet), *good.runs)))

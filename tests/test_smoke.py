@@ -89,8 +89,10 @@ def test_cold_then_unchanged_then_rejected(project: Path) -> None:
     assert warm["promotion"] is None
     assert warm["registry"]["version"] == "1"
     log = (project / ".housing" / "log" / "run.log").read_text(encoding="utf-8")
-    assert "end task task_id=update_dashboard" in log
+    assert "end task task_id=update_dashboard" not in log, "the page needs one line"
     assert "end task task_id=notify_slack" not in log, "there is nothing to tell"
+    page = (project / ".housing/dashboard/index.html").read_text(encoding="utf-8")
+    assert page.count('"state":"success","link"') == len((cold, warm))
 
     folder = project.parent / "again"
     again = run(project, "reproduce", "1", "--into", str(folder), exit_code=0)

@@ -67,6 +67,18 @@ def block(runs: Sequence[Row]) -> str:
     return f"{BEGIN}{content}{END}"
 
 
+def takes_quiet_run(page: Path) -> bool:
+    """Whether `add_quiet_run` can put a run that changed nothing onto a page.
+
+    It cannot where there is no page yet, and where the page tells of a run before it that failed:
+    that is no news then.
+
+    Args:
+        page: The page.
+    """
+    return _parts(page) is not None
+
+
 def add_quiet_run(page: Path, summary: Mapping[str, Any]) -> bool:
     """Puts a run that changed nothing onto the page that is there.
 
@@ -75,20 +87,27 @@ def add_quiet_run(page: Path, summary: Mapping[str, Any]) -> bool:
         summary: Of the run.
 
     Returns:
-        Whether the page is up to date now. It is not where there is no page yet, where the run did
-        something, and where the page tells of a run before it that failed: that is no news then.
+        Whether the page is up to date now. It is not where the run did something, and where the
+        page is none for it, see `takes_quiet_run`.
     """
     verdict = summary["verdict"]
     quiet = summary["state"] == "success" and (verdict is None or verdict["unchanged"])
     quiet &= all(line["state"] in {"unchanged", "left out"} for line in summary["stages"])
-    text = page.read_text(encoding="utf-8") if quiet and page.exists() else ""
-    before, begin, rest = text.partition(BEGIN)
-    content, end, after = rest.partition(END)
-    if not (begin and end):
+    parts = _parts(page) if quiet else None
+    if parts is None:
         return False
-    known = json.loads(content)
-    if not known or known[0]["state"] != "success":
-        return False
+    before, known, after = parts
     others = [run for run in known if run["run"] != summary["run_id"]]
     write_whole(page, f"{before}{block([shown(summary), *others])}{after}")
     return True
+
+
+def _parts(page: Path) -> tuple[str, list[Row], str] | None:
+    """What stands before the block, its runs, and what stands after it."""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    before, begin, rest = text.partition(BEGIN)
+    content, end, after = rest.partition(END)
+    if not (begin and end):
+        return None
+    known: list[Row] = json.loads(content)
+    return (before, known, after) if known and known[0]["state"] == "success" else None

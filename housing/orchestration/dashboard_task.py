@@ -25,7 +25,8 @@ class DashboardOperator(SummarizingOperator):
     """Makes the dashboard anew after a run of the pipeline, however that ended.
 
     A run that found nothing to do takes milliseconds: it is put onto the page that is there, see
-    `housing.dashboard.runs`.
+    `housing.dashboard.runs`. Where the gate knows that beforehand it skips this task, and the
+    `SummaryOperator` does it.
     """
 
     ui_color = COLOR

@@ -12,6 +12,8 @@ from airflow.sdk import BaseOperator, Context, TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.exceptions import AirflowFailException
 
+from housing.dashboard import page_file
+from housing.dashboard.runs import add_quiet_run
 from housing.engine.airflow import results
 from housing.engine.airflow.error_handling import ERROR_KEY, explained
 from housing.engine.airflow.fast_skip import skipped
@@ -171,6 +173,9 @@ class SummaryOperator(SummarizingOperator):
         summary = self.summarize(context, Path(self.root) if shared else None)
         for line in summary.lines():
             self.log.info("%s", line)
+        # The gate has skipped the dashboard's task where this is all that there is to do.
+        if shared and add_quiet_run(page_file(Path(self.root)), summary.to_dict()):
+            self.log.info("the run found nothing to do: only its line on the dashboard is new")
         workspace = workspace_of(self.root, context["ti"], summary.overrides)
         workspace.remove()
         for place in sweep(workspace.places, context["ti"]):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseBranchOperator, BaseOperator, Context, Param, TriggerRule
 from airflow.sdk.exceptions import AirflowFailException
 
+from housing.dashboard import page_file
+from housing.dashboard.runs import takes_quiet_run
 from housing.domain.config import Params, load_params
 from housing.domain.overrides import FIXED, never_promoted
 from housing.engine import graph
@@ -25,6 +27,8 @@ from housing.orchestration.house_workspace import workspace_of
 from housing.settings import RUN_LINK, Settings, load_settings
 
 if TYPE_CHECKING:
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol
+
     from housing.domain.verdict import Verdict
 
 
@@ -58,6 +62,8 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         promote: Task id to go on with where the gate passes.
         alert: Task id to go on with where the gate passes, but the run may not promote.
         telling: Task ids of what tells people of the result: skipped, too, where it is not new.
+        dashboard: Task id of what makes the page anew: skipped, too, where no stage ran either, and
+            the `SummaryOperator` can put the run onto the page that is there.
     """
 
     operator_extra_links = (TaskLink(RUN_LINK),)
@@ -70,6 +76,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         promote: str,
         alert: str,
         telling: Collection[str] = (),
+        dashboard: str = "",
         **kwargs: Any,  # noqa: ANN401  # BaseOperator's own arguments
     ) -> None:
         kwargs.setdefault("trigger_rule", TriggerRule.NONE_FAILED)  # an unchanged stage is skipped
@@ -78,6 +85,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         self.promote = promote
         self.alert = alert
         self.telling = tuple(telling)
+        self.dashboard = dashboard
 
     def choose_branch(self, context: Context) -> str:
         """The task to go on with.
@@ -98,7 +106,8 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         for line in render(verdict).splitlines():
             self.log.info("%s", line)
         if verdict.unchanged:
-            raise skipped(f"result {verdict.result} is promoted already", self.telling)
+            needless = [*self.telling, *self._needless_dashboard(context["ti"])]
+            raise skipped(f"result {verdict.result} is promoted already", needless)
         if not verdict.passed:
             with explained(context):
                 self._note_teller(context, verdict)
@@ -108,6 +117,13 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
             self.log.info("not promoted: %s", kept_back)
             return self.alert
         return self.promote
+
+    def _needless_dashboard(self, ti: RuntimeTaskInstanceProtocol) -> list[str]:
+        """The task of the dashboard, where the page needs just a line for this run."""
+        if not self.dashboard or not takes_quiet_run(page_file(Path(self.root))):
+            return []
+        states = ti.get_task_states(ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
+        return [] if "success" in map(str, states.values()) else [self.dashboard]
 
     def _note_teller(self, context: Context, verdict: Verdict) -> None:
         """Leaves to the alert and the messages whether people know of this rejection already.

@@ -1,0 +1,50 @@
+"""The gate leaves the dashboard's task out just where its page needs no more than a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from housing.dashboard import page_file
+from housing.dashboard.runs import block
+from housing.orchestration.gate_tasks import ValidateModelOperator
+
+SKIPPED = {"stages.ingest": "skipped", "stages.train": "skipped", "validate": "running"}
+
+
+def needless(root: Path, states: dict[str, str], dashboard: str = "page") -> list[str]:
+    validate = ValidateModelOperator(
+        task_id="validate", root=str(root), promote="promote", alert="alert", dashboard=dashboard
+    )
+    ti = SimpleNamespace(dag_id="dag", run_id="run")
+    ti.get_task_states = lambda dag_id, run_ids: dict.fromkeys(run_ids, states)  # noqa: ARG005
+    return validate._needless_dashboard(cast("Any", ti))
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    page = page_file(tmp_path)
+    page.parent.mkdir(parents=True)
+    page.write_text(f"<html>{block([{'run': 'before', 'state': 'success'}])}</html>")
+    return page
+
+
+@pytest.mark.usefixtures("page")
+def test_where_no_stage_ran_the_page_needs_a_line(tmp_path: Path) -> None:
+    assert needless(tmp_path, SKIPPED) == ["page"]
+    assert needless(tmp_path, SKIPPED, dashboard="") == []
+
+
+@pytest.mark.usefixtures("page")
+def test_where_a_stage_ran_to_the_same_result_the_page_is_made_anew(tmp_path: Path) -> None:
+    assert needless(tmp_path, SKIPPED | {"stages.train": "success"}) == []
+
+
+def test_after_a_failed_run_and_without_a_page_it_is_made_anew(tmp_path: Path, page: Path) -> None:
+    page.write_text(f"<html>{block([{'run': 'before', 'state': 'failed'}])}</html>")
+    assert needless(tmp_path, SKIPPED) == []
+    page.unlink()
+    assert needless(tmp_path, SKIPPED) == []
