@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from housing.domain.config import Params, load_params, parse_params
-from housing.domain.features import EARTH_RADIUS, Scale, Transform, distance, label
+from housing.domain.features import Transform, label
+from housing.domain.formulas import EARTH_RADIUS, Scale, distance
 from housing.domain.split import row_ids
 from housing.domain.tables import LATITUDE, LONGITUDE, ROW, TARGET, Table, read_table
 from housing.errors import ConfigError, DataError

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from housing.domain.columns import Frozen
 from housing.domain.config_rules import DATE_FEATURES
-from housing.domain.features import Scale, Transform
+from housing.domain.features import Transform
+from housing.domain.formulas import Scale
 from housing.domain.model import Model
 
 Prices: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]

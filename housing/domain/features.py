@@ -14,8 +14,11 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 import numpy as np
 import polars as pl
@@ -23,16 +26,21 @@ from pydantic import ValidationError
 
 from housing.domain.columns import ColumnType, DataParams, Frozen
 from housing.domain.config import Coordinates, Params
-from housing.domain.config_rules import DATE_FEATURES
+from housing.domain.formulas import (
+    MeanPrices,
+    Scale,
+    distance,
+    mean_price,
+    of_date,
+    rotated,
+    standardise,
+    years,
+)
 from housing.domain.tables import LATITUDE, LONGITUDE, META, ROW, TARGET
 from housing.errors import ConfigError, DataError
 
 VERSION: Final = 2
 """Version of the format of ``transform.json``."""
-EARTH_RADIUS = 6371.0088
-"""Mean radius of the Earth in km (Moritz 2000, Geodetic Reference System 1980)."""
-DAYS_PER_YEAR = 365.2425
-"""Mean length of a year of the Gregorian calendar, in days."""
 
 FOLDS: Final = 5
 """Parts of the training rows; the mean prices of one are made from the others."""
@@ -42,23 +50,16 @@ PRIOR_ROWS: Final = 5
 AnyFrame = TypeVar("AnyFrame", pl.DataFrame, pl.LazyFrame)
 
 
-class Scale(Frozen):
-    """How one numeric feature is standardised: (value - mean) / scale."""
+@dataclass(frozen=True, eq=False)  # expressions cannot be compared
+class _Selections:
+    """The features as two selections, one after the other.
 
-    mean: float
-    scale: float
-
-
-class MeanPrices(Frozen):
-    """What houses cost by their text in one column, in dollars.
-
-    Attributes:
-        overall: Mean price of all training rows: that of a text that is not known, and of none.
-        known: Mean price for each text, drawn towards the overall one where its rows are few.
+    A number is looked at twice while it is standardised, and in one selection Polars would make it
+    twice.
     """
 
-    overall: float
-    known: dict[str, float]
+    first: list[pl.Expr]
+    last: list[pl.Expr]
 
 
 class Transform(Frozen):
@@ -92,7 +93,7 @@ class Transform(Frozen):
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the features, in the order the model sees them."""
-        return tuple(expression.meta.output_name() for expression in self.expressions())
+        return tuple(expression.meta.output_name() for expression in self._selections.last)
 
     @classmethod
     def fit(cls, train: pl.DataFrame, params: Params) -> Self:
@@ -150,7 +151,7 @@ class Transform(Frozen):
             DataError: A column is missing.
         """
         _require(frame.collect_schema().names(), self.inputs)
-        return frame.select(self.expressions())
+        return frame.select(self._selections.first).select(self._selections.last)
 
     def apply_to_training(self, train: pl.DataFrame, ids: pl.Series, target: str) -> pl.DataFrame:
         """Turns the training rows into features, each without the prices of its own identity.
@@ -179,21 +180,11 @@ class Transform(Frozen):
         # The parts lie one behind the other: this is where each row has come to stand.
         return pl.concat(parts)[np.argsort(np.argsort(fold, kind="stable"), kind="stable")]
 
-    def expressions(self) -> list[pl.Expr]:
-        """The features as expressions, for a query that keeps other columns too."""
-        raw = self._numbers()
-        numbers = [
-            _standardise(raw[name], scale).alias(name) for name, scale in self.numbers.items()
-        ]
-        levels = [
-            (pl.col(column) == level)
-            .fill_null(value=False)
-            .cast(pl.Float32)
-            .alias(f"{column}={level}")
-            for column, known in self.categories.items()
-            for level in known
-        ]
-        return numbers + levels
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copies as pydantic does, but for the selections: the copy makes them of its own parts."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("_selections", None)
+        return copied
 
     def save(self, path: Path) -> None:
         """Writes the transformation as readable JSON."""
@@ -218,19 +209,36 @@ class Transform(Frozen):
         except (ValidationError, ValueError) as error:
             raise DataError(f"{path} is damaged: {error}", hint) from error
 
+    @cached_property
+    def _selections(self) -> _Selections:
+        """Made once, which takes a millisecond."""
+        raw = self._numbers()
+        numbers = [raw[name].alias(name) for name in self.numbers]
+        levels = [
+            (pl.col(column) == level)
+            .fill_null(value=False)
+            .cast(pl.Float32)
+            .alias(f"{column}={level}")
+            for column, known in self.categories.items()
+            for level in known
+        ]
+        last = [
+            standardise(pl.col(name), scale).alias(name) for name, scale in self.numbers.items()
+        ]
+        kept = [pl.col(level.meta.output_name()) for level in levels]
+        return _Selections(numbers + levels, last + kept)
+
     def _numbers(self) -> dict[str, pl.Expr]:
         """Every numeric feature before it is standardised, by name."""
         columns = {
-            name: _years(name) if kind == "date" else pl.col(name).cast(pl.Float64)
+            name: years(name) if kind == "date" else pl.col(name).cast(pl.Float64)
             for name, kind in self.inputs.items()
             if kind != "string"
         }
         named = []
         for name, number in columns.items():
-            named += _of_date(name) if self.inputs[name] == "date" else [(name, number)]
-        named += [
-            (f"{name}_price", _mean_price(name, known)) for name, known in self.prices.items()
-        ]
+            named += of_date(name) if self.inputs[name] == "date" else [(name, number)]
+        named += [(f"{name}_price", mean_price(name, known)) for name, known in self.prices.items()]
         named += [(name, columns[to] - columns[since]) for name, (to, since) in self.ages.items()]
         named += [(name, columns[top] / columns[low]) for name, (top, low) in self.ratios.items()]
         if self.location is not None:
@@ -240,28 +248,8 @@ class Transform(Frozen):
                 for name, place in self.places.items()
             ]
             for degrees in self.rotations:
-                named += _rotated(latitude, longitude, degrees)
+                named += rotated(latitude, longitude, degrees)
         return dict(named)
-
-
-def distance(latitude: pl.Expr, longitude: pl.Expr, place: Coordinates) -> pl.Expr:
-    """Great-circle distance to a place, in km.
-
-    The haversine formula (Sinnott 1984, "Virtues of the Haversine", Sky and Telescope 68): exact on
-    a sphere and accurate for near points.
-
-    Args:
-        latitude: Degrees north.
-        longitude: Degrees east.
-        place: Latitude and longitude of the place, in degrees.
-    """
-    north, east = math.radians(place[0]), math.radians(place[1])
-    phi = latitude.radians()
-    squared = ((phi - north) / 2).sin() ** 2 + (
-        phi.cos() * math.cos(north) * ((longitude.radians() - east) / 2).sin() ** 2
-    )
-    # Rounding lifts the value above 1 for points on opposite sides of the Earth.
-    return 2 * EARTH_RADIUS * squared.clip(0, 1).sqrt().arcsin()
 
 
 def label(
@@ -280,35 +268,6 @@ def label(
         names = zip(data.location, (LATITUDE, LONGITUDE), strict=True)
         meta += [frame[column].cast(pl.Float64).alias(name) for column, name in names]
     return features.with_columns(meta)
-
-
-def _years(date: str) -> pl.Expr:
-    """A date as a number of years, such as 2014.41: what a column of years can be taken from."""
-    return 1970 + pl.col(date).cast(pl.Int32).cast(pl.Float64) / DAYS_PER_YEAR
-
-
-def _of_date(date: str) -> list[tuple[str, pl.Expr]]:
-    """The features of a date: its year and its month."""
-    parts = (pl.col(date).dt.year(), pl.col(date).dt.month())
-    return [
-        (f"{date}_{name}", part.cast(pl.Float64))
-        for name, part in zip(DATE_FEATURES, parts, strict=True)
-    ]
-
-
-def _rotated(latitude: pl.Expr, longitude: pl.Expr, degrees: float) -> list[tuple[str, pl.Expr]]:
-    """The two axes of a map turned by some degrees: trees cut along axes, coasts run aslant."""
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return [
-        (f"rotated_{degrees:g}_x", longitude * cos + latitude * sin),
-        (f"rotated_{degrees:g}_y", latitude * cos - longitude * sin),
-    ]
-
-
-def _standardise(value: pl.Expr, scale: Scale) -> pl.Expr:
-    number = ((value - scale.mean) / scale.scale).cast(pl.Float32)
-    # A null, a division by zero and an overflow are all "no number", which models take as NaN.
-    return pl.when(number.is_finite()).then(number).otherwise(pl.lit(math.nan, dtype=pl.Float32))
 
 
 def _fit_numbers(train: pl.DataFrame, numbers: dict[str, pl.Expr]) -> dict[str, Scale]:
@@ -346,12 +305,6 @@ def _fit_prices(train: pl.DataFrame, texts: list[str], target: str) -> dict[str,
         }
         found[name] = MeanPrices(overall=overall, known=known)
     return found
-
-
-def _mean_price(text: str, prices: MeanPrices) -> pl.Expr:
-    return pl.col(text).replace_strict(
-        prices.known, default=prices.overall, return_dtype=pl.Float64
-    )
 
 
 def _require(present: list[str], needed: dict[str, ColumnType]) -> None:

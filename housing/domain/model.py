@@ -66,14 +66,13 @@ class Model:
                 f"the model takes {len(self.features)} features, but got an array of {x.shape}",
                 "dvc repro",
             )
-        few = len(x) < FEW
-        self.booster.set_param({"nthread": 1 if few else 0})
+        self._use_threads(1 if len(x) < FEW else 0)
         complete = self._complete(x)
         guess = 0.0 if self.smooth is None else self.smooth.predict(complete)
         if self._linear:  # XGBoost reads arrays in place for trees only
             added = self.booster.predict(DMatrix(complete))
         else:
-            added = self.booster.inplace_predict(complete)
+            added = self.booster.inplace_predict(complete, validate_features=False)
         return np.asarray(added, dtype=np.float64) + guess
 
     def contributions(
@@ -161,6 +160,17 @@ class Model:
         except ValueError as error:
             raise ModelError(f"{path} has a damaged guess", "dvc repro --force") from error
         return cls(booster, tuple(json.loads(features)), found, guess)
+
+    def _use_threads(self, count: int) -> None:
+        """Sets XGBoost's threads, 0 for one a core; each time it prepares itself anew for that."""
+        if self._threads != [count]:
+            self.booster.set_param({"nthread": count})
+            self._threads[:] = [count]
+
+    @cached_property
+    def _threads(self) -> list[int]:
+        """What was set last."""
+        return []
 
     @cached_property
     def _linear(self) -> bool:

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from housing.domain.columns import Frozen
 from housing.domain.config import NeighbourParams
-from housing.domain.features import EARTH_RADIUS, Scale, Transform
+from housing.domain.features import Transform
+from housing.domain.formulas import EARTH_RADIUS, Scale
 from housing.domain.nearest import (
     Column,
     Features,

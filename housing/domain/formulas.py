@@ -1,0 +1,92 @@
+"""The formulas of the features, as Polars expressions that look at one row at a time."""
+
+from __future__ import annotations
+
+import math
+
+import polars as pl
+
+from housing.domain.columns import Frozen
+from housing.domain.config import Coordinates
+from housing.domain.config_rules import DATE_FEATURES
+
+EARTH_RADIUS = 6371.0088
+"""Mean radius of the Earth in km (Moritz 2000, Geodetic Reference System 1980)."""
+DAYS_PER_YEAR = 365.2425
+"""Mean length of a year of the Gregorian calendar, in days."""
+
+
+class Scale(Frozen):
+    """How one numeric feature is standardised: (value - mean) / scale."""
+
+    mean: float
+    scale: float
+
+
+class MeanPrices(Frozen):
+    """What houses cost by their text in one column, in dollars.
+
+    Attributes:
+        overall: Mean price of all training rows: that of a text that is not known, and of none.
+        known: Mean price for each text, drawn towards the overall one where its rows are few.
+    """
+
+    overall: float
+    known: dict[str, float]
+
+
+def distance(latitude: pl.Expr, longitude: pl.Expr, place: Coordinates) -> pl.Expr:
+    """Great-circle distance to a place, in km.
+
+    The haversine formula (Sinnott 1984, "Virtues of the Haversine", Sky and Telescope 68): exact on
+    a sphere and accurate for near points.
+
+    Args:
+        latitude: Degrees north.
+        longitude: Degrees east.
+        place: Latitude and longitude of the place, in degrees.
+    """
+    north, east = math.radians(place[0]), math.radians(place[1])
+    phi = latitude.radians()
+    squared = ((phi - north) / 2).sin() ** 2 + (
+        phi.cos() * math.cos(north) * ((longitude.radians() - east) / 2).sin() ** 2
+    )
+    # Rounding lifts the value above 1 for points on opposite sides of the Earth.
+    return 2 * EARTH_RADIUS * squared.clip(0, 1).sqrt().arcsin()
+
+
+def years(date: str) -> pl.Expr:
+    """A date as a number of years, such as 2014.41: what a column of years can be taken from."""
+    return 1970 + pl.col(date).cast(pl.Int32).cast(pl.Float64) / DAYS_PER_YEAR
+
+
+def of_date(date: str) -> list[tuple[str, pl.Expr]]:
+    """The features of a date: its year and its month."""
+    parts = (pl.col(date).dt.year(), pl.col(date).dt.month())
+    return [
+        (f"{date}_{name}", part.cast(pl.Float64))
+        for name, part in zip(DATE_FEATURES, parts, strict=True)
+    ]
+
+
+def rotated(latitude: pl.Expr, longitude: pl.Expr, degrees: float) -> list[tuple[str, pl.Expr]]:
+    """The two axes of a map turned by some degrees: trees cut along axes, coasts run aslant."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return [
+        (f"rotated_{degrees:g}_x", longitude * cos + latitude * sin),
+        (f"rotated_{degrees:g}_y", latitude * cos - longitude * sin),
+    ]
+
+
+def standardise(value: pl.Expr, scale: Scale) -> pl.Expr:
+    """A number as (value - mean) / scale in Float32, NaN where there is none."""
+    number = ((value - scale.mean) / scale.scale).cast(pl.Float32)
+    # A null, a division by zero and an overflow are all "no number", which models take as NaN.
+    return pl.when(number.is_finite()).then(number).otherwise(pl.lit(math.nan, dtype=pl.Float32))
+
+
+def mean_price(text: str, prices: MeanPrices) -> pl.Expr:
+    """What houses with the same text in this column cost on average, in dollars."""
+    return pl.col(text).replace_strict(
+        prices.known, default=prices.overall, return_dtype=pl.Float64
+    )
