@@ -67,7 +67,18 @@ export AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST := [\
   "classpath": "$(BUNDLE)", "kwargs": {"path": "$(CURDIR)/benchmarks/approaches"}}]
 endif
 
-up: .venv/synced ## start Airflow and MLflow: [AIRFLOW_PORT=8080] [MLFLOW_PORT=5000] [APPROACHES=1]
+# How long the scheduler sleeps between two looks: docs/stages.md has the price of each choice.
+SLEEP_quick := 0.03
+SLEEP_calm := 0.1
+SLEEP_idle := 1
+ifdef SCHEDULER
+ifndef SLEEP_$(SCHEDULER)
+$(error SCHEDULER is $(SCHEDULER), which is none of quick, calm, idle: make up SCHEDULER=idle)
+endif
+export AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME := $(SLEEP_$(SCHEDULER))
+endif
+
+up: .venv/synced ## start Airflow and MLflow: [AIRFLOW_PORT=8080] [MLFLOW_PORT=5000] [SCHEDULER=idle] [APPROACHES=1]
 	@$(UV) run housing up
 
 down: .venv/synced ## stop what `make up` started

@@ -74,3 +74,22 @@ def test_every_preloaded_module_can_be_imported() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-2] == "[]", "they start threads: a forked child can hang"
     assert done.stdout.splitlines()[-1] == "[]", "a run with nothing to judge imports none of them"
+
+
+def test_the_schedulers_quick_sleep_is_the_default_everywhere() -> None:
+    name = "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"
+    default = settings()[name]
+    assert f"SLEEP_quick := {default}\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    compose = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
+    assert f"{name}: ${{{name}:-{default}}}\n" in compose
+
+
+def test_a_choice_of_the_schedulers_sleep_that_there_is_not_is_refused() -> None:
+    command = ["make", "--dry-run", "up"]
+    good = subprocess.run([*command, "SCHEDULER=idle"], cwd=ROOT, capture_output=True, check=False)
+    assert good.returncode == 0
+    wrong = subprocess.run(
+        [*command, "SCHEDULER=slow"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert wrong.returncode != 0
+    assert "none of quick, calm, idle: make up SCHEDULER=idle" in wrong.stderr
