@@ -24,6 +24,7 @@ from tests.workers_site import ROOT, SLOTS, Site
 REPEATS = 3
 PAUSE = 10  # seconds that a branch takes where the parallel run is timed
 HEARTBEAT = 5  # seconds between two heartbeats of a task, by default
+READING = 15  # seconds between two looks at the DAG files; by default 30, and 300 at a commit
 IDLE = 20  # seconds in which the parts are watched while nothing runs
 PARTS = ("scheduler", "api-server", "database")
 ROWS, CALLS, CLOCK = "rows written", "calls", "seconds"
@@ -151,6 +152,7 @@ def _span(task: dict[str, Any]) -> tuple[float, float]:
 
 def figures(site: Site) -> None:
     """Prints isolated against shared workspaces, for docs/workers.md."""
+    site.read_seldom(READING)
     made = Figures(site)
     made.start()
     made.cold(0)  # both ways are warm: imports, bundles, caches
@@ -173,6 +175,7 @@ def figures(site: Site) -> None:
 
 def costs(site: Site) -> None:
     """Prints what isolated tasks take of S3 and of Airflow's services, and keeps that in `KEPT`."""
+    site.read_seldom(READING)
     made = Figures(site)
     made.traffic(lambda: site.change("in.txt", "warm\n"))
     asked, moved, size = made.traffic(lambda: site.change("in.txt", "traffic\n"))

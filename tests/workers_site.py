@@ -39,6 +39,7 @@ class Site:
         self.database = Postgres(base / "postgres", free_port())
         self.gate = Gate(s3)
         self._s3 = s3
+        self.reading = 2  # seconds between two looks at the DAG files
         self.services: dict[str, subprocess.Popen[bytes]] = {}
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.api}", timeout=60)
@@ -55,13 +56,13 @@ class Site:
                     "tracking_ref": "main",
                     "repo_url": str(self.base / f"{name}.git"),
                     "subdir": "dags",
-                    "refresh_interval": 2,
+                    "refresh_interval": self.reading,
                 },
             }
             for name in ("pipe", "houses")
         ]
         local = "airflow.dag_processing.bundles.local.LocalDagBundle"
-        shared = {"path": str(self.base / "shared/dags"), "refresh_interval": 2}
+        shared = {"path": str(self.base / "shared/dags"), "refresh_interval": self.reading}
         bundles.append({"name": "shared", "classpath": local, "kwargs": shared})
         kept = {
             k: v
@@ -88,7 +89,7 @@ class Site:
             "AIRFLOW__CELERY__RESULT_BACKEND": f"redis://127.0.0.1:{self.redis}/1",
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(own / "bundles"),
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "2",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": str(self.reading),
             "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
@@ -134,6 +135,13 @@ class Site:
             self.start_worker(name)
         wait("the API server", self._login)
         self.settle()
+
+    def read_seldom(self, seconds: int) -> None:
+        """Lets Airflow read the DAG files as seldom as an installation does, where time counts."""
+        self.reading = seconds
+        self.services["dag-processor"].terminate()
+        self.services["dag-processor"].wait()
+        self._service("airflow", "dag-processor")
 
     def _login(self) -> bool:
         token = self.client.get("/auth/token").raise_for_status().json()["access_token"]
