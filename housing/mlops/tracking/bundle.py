@@ -44,6 +44,7 @@ CODE = (
     "domain/data/schema.py",
     EXPLAINS,
     "domain/features.py",
+    "domain/formulas.py",
     "domain/interval.py",
     "domain/metrics.py",
     "domain/model.py",
