@@ -22,8 +22,8 @@ import pytest
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from housing.engine import DvcDag
-from housing.engine.airflow import host_cache, results
+from housing.engine import DvcDag, graph
+from housing.engine.airflow import host_cache, isolation, results
 from housing.engine.airflow.compat import (
     AirflowFailException,
     AirflowNotFoundException,
@@ -33,6 +33,7 @@ from housing.engine.airflow.isolation import VARIABLE
 from housing.engine.airflow.workspace import Workspace
 from housing.engine.errors import DiskFullError, GraphError
 from housing.engine.execution import lock_entries
+from housing.engine.graph import manifest
 from tests.repository import make_repository
 
 FILES = {
@@ -183,6 +184,19 @@ def test_stages_on_two_workers_make_one_result(first: tuple[Run, Worker, Worker]
     # Nothing is laid into the bundle, and each worker has only what its stages read and wrote.
     assert not (one.bundle / "parts").exists()
     assert not one.copy("all.txt").exists()
+
+
+def test_a_workspace_knows_the_stages_of_its_bundle_until_it_differs(
+    made: Path, tmp_path: Path
+) -> None:
+    worker = Worker(made, "copier", made / "origin")
+    stages = graph.load(worker.bundle)
+    copied = tmp_path / "copy"
+    isolation.copy(worker.bundle, copied, tmp_path)
+    assert manifest.read(copied) == manifest.read(worker.bundle)
+    assert graph.load(copied) == stages
+    (copied / "dvc.yaml").write_text(FILES["dvc.yaml"].replace('["1", "2"]', '["1"]'))
+    assert manifest.read(copied) is None
 
 
 def test_an_unchanged_run_moves_no_bytes_on_an_empty_worker(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from housing.engine.errors import DiskFullError, GraphError
-from housing.engine.graph import StageNode
+from housing.engine.graph import StageNode, manifest
 
 VARIABLE = "HOUSING_WORKSPACES"
 """Variable that names the host's folder for isolated workspaces and their cache."""
@@ -18,6 +18,7 @@ VARIABLE = "HOUSING_WORKSPACES"
 SITE = "site"
 """Folder, in a run's place, of DVC's own databases about the copy."""
 
+_CONFIG = ".dvc/config.local"
 _LEFT_OUT = frozenset({".git", "__pycache__"})
 _DVC_LEFT_OUT = frozenset({"cache", "tmp", "config.local"})
 
@@ -162,4 +163,5 @@ def copy(project: Path, target: Path, place: Path) -> None:
         for section, pairs in settings.items()
         for line in (f"[{section}]", *(f"    {name} = {value}" for name, value in pairs.items()))
     ]
-    (target / ".dvc" / "config.local").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (target / _CONFIG).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    manifest.take_along(project, target, _CONFIG)

@@ -7,6 +7,7 @@ child then saves 80 ms, half of what an unchanged stage takes. None of these sta
 # ruff: noqa: F401 - imported to be there
 from __future__ import annotations
 
+import configobj
 import dulwich.client
 import dulwich.ignore
 import dulwich.worktree
@@ -19,13 +20,16 @@ import dvc.repo.metrics
 import dvc.repo.params
 import dvc.repo.plots
 import dvc.repo.stage
+import dvc.rwlock
 import dvc.scm
 import dvc.stage.cache
 import dvc.stage.serialize
 import dvc.utils.strictyaml
 import dvc_data.hashfile.db.local
 import dvc_data.hashfile.state
+import dvc_data.hashfile.status
 import fsspec.implementations.memory
+import networkx
 import pyparsing
 import ruamel.yaml
 import scmrepo.git

@@ -113,6 +113,20 @@ def write(root: Path, rows: list[Row], sources: Iterable[str], walked: Iterable[
     _store(root, content)
 
 
+def take_along(source: Path, target: Path, config: str) -> None:
+    """Gives a copy of a repository the manifest of its original, so that it is not resolved anew.
+
+    Args:
+        source: DVC's root folder of the original, absolute.
+        target: That of the copy, absolute.
+        config: The file, relative to both, that differs in the copy and shapes no stage.
+    """
+    content = _content(source)
+    if content is not None:
+        files = content["files"] | {config: digest(target / config)}
+        _store(target, content | {"files": files})
+
+
 def digest(path: Path) -> str | None:
     """Hash of a file's content, or None where there is no such file."""
     try:
