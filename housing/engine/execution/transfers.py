@@ -33,7 +33,8 @@ PATIENCE = 180.0
 
 _PAUSE = 2.0
 _LOGIN = 60.0
-"""Seconds for which a login is used again: a command may take a day, and a connection dies."""
+"""Seconds from a run's start in which its push uses the login of its fetch. Later it logs in anew:
+a command may take a day, and a connection that is not used dies."""
 
 _PUSHED = Path(".dvc/tmp/housing/pushed")
 """Folder, below DVC's root, of one JSON file a stage: what it last pushed, and where to.
@@ -127,6 +128,8 @@ class Transfers:
             EngineError: An out is missing, the cache's copy of one is damaged, or it is not what
                 was saved.
         """
+        if time.monotonic() > self._login_ends:
+            self._remote.cache_clear()
         absent = [reasons.path_of(out) for out in outs if whole and not out.exists]
         if absent:
             raise EngineError(
@@ -142,8 +145,6 @@ class Transfers:
         kept = root / _PUSHED / quote(self._stage, safe="@")
         if not wanted or _read(kept) == note:
             return
-        if time.monotonic() > self._login_ends:
-            self._remote.cache_clear()
         for out in wanted:
             if out.changed_cache():  # `cache: false`, or the cache lost it
                 out.commit(relink=False)
