@@ -115,6 +115,7 @@ with DAG(
         stages=names,
         validate=validate.task_id,
         promote=promote.task_id,
+        dashboard=dashboard.task_id,
         doc_md="Sums the run up in `.housing/runs`; it fails where any task failed.",
     )
     if isolated:
@@ -129,4 +130,5 @@ with DAG(
     stages.ended_before(alert)  # where one fails, the alert waits for those that still run
     [validate, promote] >> alert
     promote >> [*notify, dashboard]
-    alert >> [*notify, dashboard] >> summary
+    # The gate may skip all that comes between: the summary waits for its end.
+    [validate, *(alert >> [*notify, dashboard])] >> summary

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from housing.dashboard import page_file
-from housing.dashboard.runs import block
+from housing.dashboard.runs import BEGIN, END, block
 from housing.orchestration.gate_tasks import ValidateModelOperator
 
 SKIPPED = {"stages.ingest": "skipped", "stages.train": "skipped", "validate": "running"}
@@ -38,9 +38,18 @@ def test_where_no_stage_ran_the_page_needs_a_line(tmp_path: Path) -> None:
     assert needless(tmp_path, SKIPPED, dashboard="") == []
 
 
+@pytest.mark.parametrize("state", ["success", "failed", "upstream_failed"])
 @pytest.mark.usefixtures("page")
-def test_where_a_stage_ran_to_the_same_result_the_page_is_made_anew(tmp_path: Path) -> None:
-    assert needless(tmp_path, SKIPPED | {"stages.train": "success"}) == []
+def test_where_a_stage_ran_to_the_same_result_the_page_is_made_anew(
+    tmp_path: Path, state: str
+) -> None:
+    assert needless(tmp_path, SKIPPED | {"stages.train": state}) == []
+
+
+@pytest.mark.parametrize("content", [b"[{", b"[{}]", b'{"a": 1}', b"[1]", b"[]", b"\xff"])
+def test_a_damaged_page_is_made_anew(tmp_path: Path, page: Path, content: bytes) -> None:
+    page.write_bytes(f"{BEGIN}x{END}".encode().replace(b"x", content))
+    assert needless(tmp_path, SKIPPED) == []
 
 
 def test_after_a_failed_run_and_without_a_page_it_is_made_anew(tmp_path: Path, page: Path) -> None:

@@ -104,10 +104,12 @@ def add_quiet_run(page: Path, summary: Mapping[str, Any]) -> bool:
 
 def _parts(page: Path) -> tuple[str, list[Row], str] | None:
     """What stands before the block, its runs, and what stands after it."""
-    text = page.read_text(encoding="utf-8") if page.exists() else ""
-    before, begin, rest = text.partition(BEGIN)
-    content, end, after = rest.partition(END)
-    if not (begin and end):
-        return None
-    known: list[Row] = json.loads(content)
-    return (before, known, after) if known and known[0]["state"] == "success" else None
+    try:
+        before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+        content, end, after = rest.partition(END)
+        if not (begin and end):
+            return None
+        known: list[Row] = json.loads(content)
+        return (before, known, after) if known[0]["state"] == "success" else None
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return None  # no page, or a damaged one: it has to be made anew

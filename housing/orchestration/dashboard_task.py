@@ -15,7 +15,7 @@ from housing.dashboard.runs import add_quiet_run
 from housing.domain.config import load_params
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.plan_task import skip_after_plan
-from housing.orchestration.finish_tasks import SummarizingOperator
+from housing.orchestration.finish_tasks import SummarizingOperator, states_of
 from housing.settings import load_settings
 
 COLOR = "#d6ebf5"
@@ -48,7 +48,7 @@ class DashboardOperator(SummarizingOperator):
         """
         skip_after_plan(context["params"])
         with explained(context), _folder(self.root) as folder:
-            summary = self.summarize(context, folder)
+            summary = self.summarize(context, folder, states_of(context["ti"]))
             page = page_file(folder)
             if add_quiet_run(page, summary.to_dict()):
                 self.log.info("the run found nothing to do: only its line is new")

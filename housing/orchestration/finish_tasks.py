@@ -61,7 +61,7 @@ class FailureAlertOperator(BaseOperator):
         """
         skip_after_plan(context["params"])
         ti = context["ti"]
-        failures = _failures(ti, _states(ti), self.validate)
+        failures = _failures(ti, states_of(ti), self.validate)
         verdict = _pull(ti, self.validate, xcom_keys.VERDICT) or {"checks": []}
         reasons = [check["sentence"] for check in verdict["checks"] if not check["passed"]]
         if _pull(ti, self.validate, xcom_keys.TOLD_BY):
@@ -97,15 +97,23 @@ class SummarizingOperator(BaseOperator):
         self.validate = validate
         self.promote = promote
 
-    def summarize(self, context: Context, folder: Path | None) -> Summary:
-        """Sums the run up, and writes it below a folder, where one is given."""
+    def summarize(
+        self, context: Context, folder: Path | None, states: Mapping[str, str]
+    ) -> Summary:
+        """Sums the run up, and writes it below a folder, where one is given.
+
+        Args:
+            context: The task's context.
+            folder: The project's folder.
+            states: See `states_of`.
+        """
         from housing.orchestration.run_summary import (  # 4 ms of each parse of a DAG file
             StageLine,
             Summary,
         )
         from housing.orchestration.task_logs import own_words
 
-        ti, states = context["ti"], _states(context["ti"])
+        ti = context["ti"]
         failures = _failures(ti, states, self.validate)
         overrides = RunOptions.of(context["params"]).overrides
         summary = Summary(
@@ -148,13 +156,18 @@ class SummaryOperator(SummarizingOperator):
     The last task of the DAG, and the only one without a task after it: its state is the run's.
     Where workspaces are isolated, the project's folder is not its to write in: the summary is in
     its XCom, and in MLflow, where the dashboard's task put it.
+
+    Args:
+        dashboard: Task id of what makes the page anew. Where the gate skipped it, because nothing
+            happened, this task puts the run onto the page that is there.
     """
 
     ui_color = "#e4e4f4"
 
-    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401  # the base's arguments
+    def __init__(self, *, dashboard: str = "", **kwargs: Any) -> None:  # noqa: ANN401  # the base's arguments
         kwargs.setdefault("trigger_rule", TriggerRule.ALL_DONE)
         super().__init__(**kwargs)
+        self.dashboard = dashboard
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Sums the run up.
@@ -170,31 +183,41 @@ class SummaryOperator(SummarizingOperator):
             _require_planned(context["ti"], self.validate)
         skip_after_plan(context["params"])
         shared = load_settings().workspace_kind == "shared"
-        summary = self.summarize(context, Path(self.root) if shared else None)
+        states = states_of(context["ti"])
+        summary = self.summarize(context, Path(self.root) if shared else None, states)
         for line in summary.lines():
             self.log.info("%s", line)
-        # The gate has skipped the dashboard's task where this is all that there is to do.
-        if shared and add_quiet_run(page_file(Path(self.root)), summary.to_dict()):
-            self.log.info("the run found nothing to do: only its line on the dashboard is new")
         workspace = workspace_of(self.root, context["ti"], summary.overrides)
         workspace.remove()
         for place in sweep(workspace.places, context["ti"]):
             self.log.info("removed the workspace %s of a run that is over", place)
         if summary.failures:
             raise AirflowFailException(f"failed: {', '.join(summary.failures)}")
+        if states.get(self.dashboard) == "skipped":
+            self._put_on_page(summary)
         return summary.to_dict()
+
+    def _put_on_page(self, summary: Summary) -> None:
+        if add_quiet_run(page_file(Path(self.root)), summary.to_dict()):
+            self.log.info("the run found nothing to do: only its line on the dashboard is new")
+        else:
+            self.log.warning("the dashboard does not show this run yet; next: housing dashboard")
 
 
 def _require_planned(ti: RuntimeTaskInstanceProtocol, validate: str) -> None:
     """Fails the run where a stage could not be planned."""
-    failed = _failures(ti, _states(ti), validate)
+    failed = _failures(ti, states_of(ti), validate)
     if failed:
         raise AirflowFailException(f"failed: {', '.join(failed)}")
 
 
-def _states(ti: RuntimeTaskInstanceProtocol) -> dict[str, str]:
-    """Airflow's state of each task of the run."""
-    found: dict[str, Any] = ti.get_task_states(ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
+def states_of(ti: RuntimeTaskInstanceProtocol) -> dict[str, str]:
+    """Airflow's state of each task of the run, by task id.
+
+    Args:
+        ti: A task instance of the run.
+    """
+    found: dict[str, Any] = ti.get_taskstates_of(ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
     return {task_id: str(state) for task_id, state in found.items()}
 
 

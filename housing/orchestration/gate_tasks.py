@@ -23,6 +23,7 @@ from housing.engine.airflow.links import Linked, TaskLink
 from housing.engine.airflow.plan_task import skip_after_plan
 from housing.engine.airflow.run_options import RunOptions
 from housing.orchestration import xcom_keys
+from housing.orchestration.finish_tasks import states_of
 from housing.orchestration.house_workspace import workspace_of
 from housing.settings import RUN_LINK, Settings, load_settings
 
@@ -122,8 +123,8 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
         """The task of the dashboard, where the page needs just a line for this run."""
         if not self.dashboard or not takes_quiet_run(page_file(Path(self.root))):
             return []
-        states = ti.get_task_states(ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
-        return [] if "success" in map(str, states.values()) else [self.dashboard]
+        happened = {"success", "failed", "upstream_failed"}.intersection(states_of(ti).values())
+        return [] if happened else [self.dashboard]
 
     def _note_teller(self, context: Context, verdict: Verdict) -> None:
         """Leaves to the alert and the messages whether people know of this rejection already.
