@@ -71,7 +71,7 @@ endif
 SLEEP_quick := 0.03
 SLEEP_calm := 0.1
 SLEEP_idle := 1
-ifdef SCHEDULER
+ifeq ($(origin SCHEDULER),command line)
 ifndef SLEEP_$(SCHEDULER)
 $(error SCHEDULER is $(SCHEDULER), which is none of quick, calm, idle: make up SCHEDULER=idle)
 endif
@@ -103,7 +103,7 @@ export HOUSING_REVISION = $(shell git rev-parse HEAD)
 secrets: ## write .env with generated passwords and keys for the stack
 	@scripts/secrets
 
-stack: ## build the image, start the whole system in Docker
+stack: ## build the image, start the whole system in Docker: [SCHEDULER=idle]
 	@$(COMPOSE) up -d --build || { $(COMPOSE) logs --no-color --tail=5 init; exit 1; }
 	@$(COMPOSE) ps
 

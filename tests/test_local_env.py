@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 ASK = """
 from airflow.sdk.api import client
@@ -84,12 +86,15 @@ def test_the_schedulers_quick_sleep_is_the_default_everywhere() -> None:
     assert f"{name}: ${{{name}:-{default}}}\n" in compose
 
 
+@pytest.mark.parametrize(("choice", "sleeps"), [("calm", "0.1"), ("idle", "1")])
+def test_the_schedulers_sleep_is_chosen_by_name(choice: str, sleeps: str) -> None:
+    command = ["make", "--dry-run", "--print-data-base", "up", f"SCHEDULER={choice}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME := {sleeps}\n" in done.stdout
+
+
 def test_a_choice_of_the_schedulers_sleep_that_there_is_not_is_refused() -> None:
-    command = ["make", "--dry-run", "up"]
-    good = subprocess.run([*command, "SCHEDULER=idle"], cwd=ROOT, capture_output=True, check=False)
-    assert good.returncode == 0
-    wrong = subprocess.run(
-        [*command, "SCHEDULER=slow"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert wrong.returncode != 0
-    assert "none of quick, calm, idle: make up SCHEDULER=idle" in wrong.stderr
+    command = ["make", "--dry-run", "up", "SCHEDULER=slow"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "none of quick, calm, idle: make up SCHEDULER=idle" in done.stderr
