@@ -36,7 +36,8 @@ class Airflow:
     def seconds(self, dag: str) -> float:
         """Runs a DAG once; its run's duration by Airflow's own clock."""
         url = f"/api/v2/dags/{dag}/dagRuns"
-        run = self.client.post(url, json={"logical_date": None}).json()["dag_run_id"]
+        answer = self.client.post(url, json={"logical_date": None}).raise_for_status()
+        run = answer.json()["dag_run_id"]
         while (found := self._ask(f"{url}/{run}"))["state"] not in ENDED:
             time.sleep(0.3)
         if found["state"] == "failed":
