@@ -66,11 +66,17 @@ class Figures:
         self.site.start_shared_worker()
         wait("the shared DAG", lambda: self.site.version("pipe_shared"))
 
-    def cold(self, number: int) -> tuple[float, float]:
-        """Seconds of a run in which every stage runs: isolated, shared."""
-        text = f"content {number}\n"
-        self.site.change("in.txt", text)
-        (self.shared / "in.txt").write_text(text)
+    def cold(self, number: int, pause: int) -> tuple[float, float]:
+        """Seconds of a run in which every stage runs, each branch for so long: isolated, shared."""
+        files = {
+            "in.txt": f"content {number}, {pause} s\n",
+            "params.yaml": PARAMS.replace("pause: 1", f"pause: {pause}"),
+        }
+        for name, text in files.items():
+            if (self.site.pipe.seed / name).read_text() != text:
+                self.site.pipe.change(name, text)
+            (self.shared / name).write_text(text)
+        self.site.settle()
         return self.run("pipe")[0], self.run("pipe_shared")[0]
 
     def unchanged(self) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -152,12 +158,13 @@ def _span(task: dict[str, Any]) -> tuple[float, float]:
 
 def figures(site: Site) -> None:
     """Prints isolated against shared workspaces, for docs/workers.md."""
-    site.read_seldom(READING)
     made = Figures(site)
     made.start()
-    made.cold(0)  # both ways are warm: imports, bundles, caches
-    colds = [made.cold(number) for number in range(1, REPEATS + 1)]
-    _say("a run in which every stage runs", _ratio(colds))
+    made.cold(0, 1)  # both ways are warm: imports, bundles, caches
+    colds = {}
+    for pause in (1, PAUSE):
+        colds[pause] = [made.cold(number, pause) for number in range(1, REPEATS + 1)]
+        _say(f"a run in which every stage runs, a branch {pause} s", _ratio(colds[pause]))
     made.unchanged()
     quiet = [made.unchanged() for _ in range(REPEATS)]
     runs = [(one[0], other[0]) for one, other in quiet]
@@ -166,7 +173,7 @@ def figures(site: Site) -> None:
     _say("more time of a task on a warm worker", f"{more:.2f} s")
     _keep(
         isolated_to_shared={
-            "every stage runs": round(_times(colds), 2),
+            **{f"branches run {pause} s": round(_times(colds[pause]), 2) for pause in colds},
             "none runs": round(_times(runs), 2),
         },
         more_seconds_of_a_task=round(more, 2),

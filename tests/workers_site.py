@@ -83,7 +83,8 @@ class Site:
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__API_AUTH__JWT_SECRET": "a secret that all parts share, " * 3,
             "AIRFLOW__API__SECRET_KEY": "another secret of all parts of Airflow here",
-            "AIRFLOW__CORE__PARALLELISM": "16",
+            # 16 by default: with the one stage beside the 16 branches, the last would have to wait.
+            "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "32",
             "AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS": f"{celery_config}.CELERY_CONFIG",
             "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{self.redis}/0",
             "AIRFLOW__CELERY__RESULT_BACKEND": f"redis://127.0.0.1:{self.redis}/1",
