@@ -93,7 +93,7 @@ class Transform(Frozen):
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the features, in the order the model sees them."""
-        return tuple(expression.meta.output_name() for expression in self._selections.last)
+        return tuple(expression.meta.output_name() for expression in self._selections.first)
 
     @classmethod
     def fit(cls, train: pl.DataFrame, params: Params) -> Self:
@@ -211,10 +211,10 @@ class Transform(Frozen):
 
     @cached_property
     def _selections(self) -> _Selections:
-        """Made once, which takes a millisecond."""
+        """The expressions; to make them takes a millisecond, so a transformation does it once."""
         raw = self._numbers()
-        numbers = [raw[name].alias(name) for name in self.numbers]
-        levels = [
+        first = [raw[name].alias(name) for name in self.numbers]
+        first += [
             (pl.col(column) == level)
             .fill_null(value=False)
             .cast(pl.Float32)
@@ -222,11 +222,13 @@ class Transform(Frozen):
             for column, known in self.categories.items()
             for level in known
         ]
+        # By position: in `pl.col` a name such as "^a$" would be a pattern.
         last = [
-            standardise(pl.col(name), scale).alias(name) for name, scale in self.numbers.items()
+            standardise(pl.nth(position), scale).alias(name)
+            for position, (name, scale) in enumerate(self.numbers.items())
         ]
-        kept = [pl.col(level.meta.output_name()) for level in levels]
-        return _Selections(numbers + levels, last + kept)
+        last += [pl.nth(position) for position in range(len(last), len(first))]
+        return _Selections(first, last)
 
     def _numbers(self) -> dict[str, pl.Expr]:
         """Every numeric feature before it is standardised, by name."""
