@@ -21,6 +21,7 @@ _MODULES = (
     "housing.engine.airflow.task_group",
     "housing.engine.execution.stage_run",
     "jsonschema",
+    "networkx",
     # Where they are installed: the bundle's, and those of DVC's remotes.
     "airflow.providers.git.bundles.git",
     "adlfs",

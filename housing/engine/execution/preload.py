@@ -28,7 +28,6 @@ import dvc_data.hashfile.db.local
 import dvc_data.hashfile.state
 import dvc_data.hashfile.status
 import fsspec.implementations.memory
-import networkx
 import pyparsing
 import ruamel.yaml
 import scmrepo.git
