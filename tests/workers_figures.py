@@ -24,7 +24,7 @@ from tests.workers_site import ROOT, SLOTS, Site
 REPEATS = 3
 PAUSE = 10  # seconds that a branch takes where the parallel run is timed
 HEARTBEAT = 5  # seconds between two heartbeats of a task, by default
-READING = 15  # seconds between two looks at the DAG files; by default 30, and 300 at a commit
+READING = 15  # seconds between two looks at the DAG files, and at git; by default 30, and 300
 IDLE = 20  # seconds in which the parts are watched while nothing runs
 PARTS = ("scheduler", "api-server", "database")
 ROWS, CALLS, CLOCK = "rows written", "calls", "seconds"
