@@ -16,7 +16,7 @@ import psutil
 from dvc.repo import Repo, lock_repo
 
 from housing.engine.errors import StageBusyError
-from housing.engine.execution import recovery
+from housing.engine.execution import compiled_schema, recovery
 from housing.engine.execution.recovery import OwnEntries
 from housing.engine.graph.nodes import StageNode
 
@@ -140,6 +140,7 @@ def open_repo(
         token: Name of this run in DVC's rwlock, if it gets entries there.
         login: Credentials of the default remote; None where this machine has them itself.
     """
+    compiled_schema.use()
     # The folder of a DAG bundle has no git.
     git = any((folder / ".git").exists() for folder in (root, *root.parents))
     # Set here they stay: DVC reads its files again at each lock.
