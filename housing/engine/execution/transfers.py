@@ -67,6 +67,8 @@ class Transfers:
         self._remote = functools.cache(repo.cloud.get_remote)
         self._login_ends = time.monotonic() + _LOGIN
         repo.cloud.get_remote = lambda name=None, command="": self._remote(name)  # type: ignore[method-assign]  # noqa: ARG005 - DVC's signature
+        # Keys that the remote's run cache did not know: it need not be asked again.
+        self._unknown: set[str] = set()
         self.fetched = 0
         self.pushed = 0
 
@@ -174,7 +176,10 @@ class Transfers:
         if found is None:
             return
         fs, there = found
-        for entry in fs.find(there) if fs.exists(there) else ():
+        if not fs.exists(there):
+            self._unknown.add(key)
+            return
+        for entry in fs.find(there):
             with replacing(folder / fs.name(entry)) as partial:
                 fs.get_file(entry, str(partial))
             _log.info("the run cache of the remote knows stage %s with these deps", self._stage)
@@ -196,7 +201,8 @@ class Transfers:
         fs, there = found
         for entry in folder.iterdir():
             target = fs.join(there, entry.name)
-            if entry.suffix == ".tmp" or fs.exists(target):
+            known = key not in self._unknown and fs.exists(target)
+            if entry.suffix == ".tmp" or known:
                 continue
             if isinstance(fs, LocalFileSystem):
                 write_whole(Path(target), entry.read_bytes())
