@@ -25,36 +25,44 @@ KINDS = {
     "A5 this project": "group",
     "tasks that run true": "true",
 }
-DAG_FILE = f"""
+DAG_FILE = """
 from datetime import UTC, datetime
 from pathlib import Path
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, chain
 from housing.engine import DvcTaskGroup
 
-start = datetime(2026, 1, 1, tzinfo=UTC)
-for length in {LENGTHS}:
-    root = str(Path(__file__).parent.parent / f"chain{{length}}")
-    with DAG(f"one_task_{{length}}", schedule=None, start_date=start):
-        BashOperator(task_id="dvc_repro", bash_command="dvc repro", cwd=root, append_env=True)
-    with DAG(f"shell_{{length}}", schedule=None, start_date=start):
-        repro = "dvc --wait-for-lock repro --single-item s"
-        chain(*[
-            BashOperator(task_id=f"s{{n}}", bash_command=repro + str(n), cwd=root, append_env=True)
-            for n in range(length)
-        ])
-    with DAG(f"group_{{length}}", schedule=None, start_date=start):
-        DvcTaskGroup("stages", root=root)
-    with DAG(f"true_{{length}}", schedule=None, start_date=start):
-        chain(*[BashOperator(task_id=f"s{{n}}", bash_command="true") for n in range(length)])
+length = {length}
+root = str(Path(__file__).parent.parent / "chain{length}")
+with DAG("{kind}_{length}", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
+    {tasks}
 """
+TASKS = {
+    "one_task": """BashOperator(
+        task_id="dvc_repro", bash_command="dvc repro", cwd=root, append_env=True
+    )""",
+    "shell": """chain(*[
+        BashOperator(
+            task_id=f"s{n}",
+            bash_command=f"dvc --wait-for-lock repro --single-item s{n}",
+            cwd=root,
+            append_env=True,
+        )
+        for n in range(length)
+    ])""",
+    "group": 'DvcTaskGroup("stages", root=root)',
+    "true": 'chain(*[BashOperator(task_id=f"s{n}", bash_command="true") for n in range(length)])',
+}
+"""What is in the DAG of each kind; a file for each, for a task reads all of its file."""
 
 
 def make(root: Path) -> None:
     """Makes a project for each length, all of whose stages are up to date."""
     (root / "dags").mkdir(parents=True)
-    (root / "dags" / "bench.py").write_text(DAG_FILE)
     for length in LENGTHS:
+        for kind, tasks in TASKS.items():
+            text = DAG_FILE.format(length=length, kind=kind, tasks=tasks)
+            (root / "dags" / f"{kind}_{length}.py").write_text(text)
         project = root / f"chain{length}"
         make_project(project, chain(length))
         subprocess.run(["dvc", "repro", "--quiet"], cwd=project, check=True)

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,15 @@ class Airflow:
         if found["state"] == "failed":
             sys.exit(f"{dag} failed\n{self._failures(f'{url}/{run}')}")
         return float(found["duration"])
+
+    def seconds_until(self, dag: str, tasks: set[str]) -> float:
+        """Seconds from the start of a DAG's newest run to the end of the last of these tasks."""
+        url = f"/api/v2/dags/{dag}/dagRuns"
+        run = self._ask(f"{url}?order_by=-start_date&limit=1")["dag_runs"][0]
+        found = self._ask(f"{url}/{run['dag_run_id']}/taskInstances")["task_instances"]
+        ends = [task["end_date"] for task in found if task["task_id"] in tasks]
+        end = max(datetime.fromisoformat(end) for end in ends if end)
+        return (end - datetime.fromisoformat(run["start_date"])).total_seconds()
 
     def _ask(self, url: str) -> Any:  # noqa: ANN401  # JSON
         return self.client.get(url).raise_for_status().json()

@@ -28,6 +28,7 @@ def with_tables(page: str, content: Content) -> str:
     measured = {part.split()[0] for part in content} | {"machine"}
     tables: dict[str, Callable[[], list[str]]] = {
         "days": lambda: _by_column(samples(content, "days")),
+        "judged": lambda: _by_column(samples(content, "judged")),
         "cold": lambda: _parts(samples(content, "cold")),
         "branches": lambda: _list(samples(content, "branches")),
         "chain": lambda: _by_column(samples(content, "chain")),
@@ -44,7 +45,9 @@ def with_tables(page: str, content: Content) -> str:
 
 def _list(table: Mapping[str, Samples]) -> list[str]:
     rows = ["| what | seconds (from, to) | processor seconds |", "|---|---|---|"]
-    return rows + [f"| {name} | {_wall(found)} | {_cpu(found)} |" for name, found in table.items()]
+    return rows + [
+        f"| {name} | {_wall(found)} | {' '.join(_cpu(found))} |" for name, found in table.items()
+    ]
 
 
 def _parts(table: Mapping[str, Samples]) -> list[str]:
@@ -61,7 +64,7 @@ def _by_column(table: Mapping[str, Samples]) -> list[str]:
     rows = [f"| | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
     for name in names:
         cells = [
-            f"{_wall(found)}, {_cpu(found)}" if found else ""
+            ", ".join([_wall(found), *_cpu(found)]) if found else ""
             for found in (table.get(f"{name}, {column}") for column in columns)
         ]
         rows.append(f"| {name} | {' | '.join(cells)} |")
@@ -102,5 +105,6 @@ def _wall(found: Samples) -> str:
     return f"{found.median:.1f} s ({min(found.seconds):.1f} to {max(found.seconds):.1f})"
 
 
-def _cpu(found: Samples) -> str:
-    return f"{statistics.median(found.cpu_seconds):.1f}"
+def _cpu(found: Samples) -> list[str]:
+    """The processor time, where it is known."""
+    return [f"{statistics.median(found.cpu_seconds):.1f}"] if found.cpu_seconds else []
