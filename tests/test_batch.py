@@ -17,9 +17,10 @@ from housing.cli import app
 from housing.domain.scoring import Scores
 from housing.errors import ConfigError, DataError, RegistryError, StorageError
 from housing.mlops import registry
-from housing.mlops.batch_scoring import INBOX, OUTBOX, outputs, predict, track, waiting
+from housing.mlops.batch_scoring import INBOX, OUTBOX, outputs, predict, waiting
 from housing.mlops.registry import environment
 from housing.mlops.registry.download import holder, serving
+from housing.mlops.scored_files import track
 from housing.mlops.tracking.connection import connected
 from tests.synthetic import Workspace, houses, make_params, under_model
 

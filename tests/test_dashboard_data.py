@@ -30,9 +30,9 @@ from housing.domain.explained_rows import ExplainedRow
 from housing.domain.explanation import Contribution, Explanation
 from housing.domain.scoring import Scores
 from housing.domain.verdict import Check, Verdict
-from housing.mlops.batch_scoring import track
 from housing.mlops.registry import decline
 from housing.mlops.registry.journal import Entry, close_entry, journal_id, open_entry
+from housing.mlops.scored_files import track
 from housing.mlops.tracking.connection import connected
 from housing.mlops.tracking.tracked_run import experiment_id
 from housing.settings import Settings, load_settings

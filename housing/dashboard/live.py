@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from housing.dashboard.model import Live, ScoredFile
 from housing.dashboard.results import moment
-from housing.mlops.batch_scoring import FILE, MODEL_RUN, scoring_experiment
+from housing.mlops.scored_files import FILE, MODEL_RUN, scoring_experiment
 from housing.settings import Settings
 
 if TYPE_CHECKING:

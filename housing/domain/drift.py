@@ -10,10 +10,10 @@ Evidently, a monitoring library, uses the same two measures and the same limit f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from scipy.spatial.distance import jensenshannon
-from scipy.stats import wasserstein_distance
+import numpy as np
 
 LIMIT = 0.1
 """A column above this has drifted."""
@@ -44,10 +44,18 @@ def _distance(reference: dict[str, Any], delivery: dict[str, Any]) -> float | No
     if any(None in side for side in quantiles):
         return None
     spread = reference.get("std") or 1.0
-    return float(wasserstein_distance(*quantiles)) / spread
+    return _between_quantiles(*quantiles) / spread
+
+
+def _between_quantiles(reference: Sequence[float], delivery: Sequence[float]) -> float:
+    """The Wasserstein distance of two samples of equal size (Peyré, Cuturi 2019, remark 2.28)."""
+    # scipy.stats has it for samples of any size, and takes 0.4 s to import.
+    return float(np.abs(np.sort(reference) - np.sort(delivery)).mean())
 
 
 def _between_shares(reference: dict[str, int], delivery: dict[str, int]) -> float:
+    from scipy.spatial.distance import jensenshannon  # 50 ms, and few tables have strings
+
     levels = sorted(reference.keys() | delivery.keys())
     return float(
         jensenshannon(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from housing.domain.config import Registered, ScoringParams
-from housing.domain.config_rules import plain_name
 from housing.domain.data.landing import can_be_delivered
 from housing.domain.drift import drift
 from housing.domain.refusals import refused
@@ -17,22 +14,14 @@ from housing.domain.scoring import Scores, digest, score
 from housing.errors import DataError, MissingColumnsError
 from housing.mlops.registry.common import another_table
 from housing.mlops.registry.download import holder, serving
+from housing.mlops.scored_files import track
 from housing.mlops.tracking.connection import connected
-from housing.mlops.tracking.tracked_run import experiment_id
 from housing.settings import Settings
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 INBOX = Path("data/scoring")
 """Folder, below the project, of files that wait for prices."""
 OUTBOX = Path("data/predictions")
 """Folder, below the project, of the prices."""
-_SOURCE = "housing.scoring.source"
-MODEL_RUN = "housing.scoring.run_id"
-"""Tag of a scored file: MLflow's run of the model that priced it."""
-FILE = "housing.scoring.file"
-"""Tag of a scored file: its name."""
 
 
 def outputs(settings: Settings, file: Path, version: str) -> tuple[Path, Path]:
@@ -118,42 +107,3 @@ def predict(
     with connected(settings) as client:
         track(client, settings, scores, drift(found.columns, scores.columns))
     return scores
-
-
-def track(
-    client: MlflowClient, settings: Settings, scores: Scores, distances: Mapping[str, float]
-) -> str:
-    """Finds the MLflow run of a scored file, or logs it.
-
-    Args:
-        client: An open MLflow.
-        settings: Names the experiment.
-        scores: What became of the file.
-        distances: Drift of each column.
-
-    Returns:
-        Id of the run.
-    """
-    from mlflow.entities import Metric, Param
-
-    experiment = scoring_experiment(client, settings)
-    wanted = f"tags.`{_SOURCE}` = '{scores.source}' and tags.`{MODEL_RUN}` = '{scores.run_id}'"
-    for known in client.search_runs([experiment], f"{wanted} and attributes.status = 'FINISHED'"):
-        return str(known.info.run_id)
-    tags = {_SOURCE: scores.source, MODEL_RUN: scores.run_id, FILE: scores.file}
-    run_id = client.create_run(experiment, tags=tags, run_name=scores.file).info.run_id
-    counts = ("rows", "scored", "quarantined", "seconds")
-    values = {count: float(getattr(scores, count)) for count in counts}
-    values |= {plain_name(f"drift_{column}"): away for column, away in distances.items()}
-    now = time.time_ns() // 1_000_000
-    metrics = [Metric(name, value, now, 0) for name, value in values.items()]
-    client.log_batch(run_id, metrics, [Param("version", scores.version)])
-    client.log_dict(run_id, scores.model_dump(mode="json"), "scores.json")
-    client.set_terminated(run_id)
-    return str(run_id)
-
-
-def scoring_experiment(client: MlflowClient, settings: Settings) -> str:
-    """The experiment of the scored files; made where it is missing."""
-    name = f"{settings.experiment}-scoring"
-    return experiment_id(client, name, settings.artifact_location)
