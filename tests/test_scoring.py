@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import wasserstein_distance
 
 from housing.domain.columns import Column
 from housing.domain.config import CandidateParams, Params, load_params
@@ -177,6 +178,12 @@ def test_every_part_of_a_file_counts_in_its_description_by_its_rows(
     assert distances.keys() == columns.keys()
     assert max(distances.values()) < LIMIT
     assert found[0] == found[1]
+
+
+def test_the_distance_of_quantiles_is_scipys() -> None:
+    quantiles = [[3.0, 1.0, 7.5, 2.0], [0.5, 9.0, 4.0, 4.0]]
+    sides = [{"a": {"quantiles": side, "std": 2.0}} for side in quantiles]
+    assert drift(*sides) == {"a": pytest.approx(wasserstein_distance(*quantiles) / 2)}
 
 
 def test_a_file_is_scored_once_for_each_content_and_model(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from housing.dashboard.files import RunFiles
 from housing.dashboard.model import Change, Changes, Result
+from housing.engine.execution import lockfile
 from housing.mlops.registry.client import tagged_hashes
 from housing.mlops.tracking.result import DATA, REPORT
 from housing.mlops.tracking.tracked_run import REVISION
@@ -67,12 +67,12 @@ def code_hashes(lock: str | None) -> dict[str, str]:
     Args:
         lock: Content of a ``dvc.lock``, or None.
     """
-    stages: dict[str, Any] = (yaml.safe_load(lock) or {}).get("stages", {}) if lock else {}
+    entries = lockfile.parse_text(lock, Path(LOCK)).values() if lock else ()
     return {
-        dep["path"]: str(dep.get("md5", ""))[:6]
-        for stage in stages.values()
-        for dep in stage.get("deps", [])
-        if dep["path"].endswith(".py")
+        path: md5[:6]
+        for entry in entries
+        for path, md5 in entry.deps.items()
+        if path.endswith(".py")
     }
 
 

@@ -83,6 +83,19 @@ def parse(path: Path) -> dict[str, LockEntry]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
+    return parse_text(text, path)
+
+
+def parse_text(text: str, path: Path) -> dict[str, LockEntry]:
+    """Reads the content of a ``dvc.lock``.
+
+    Args:
+        text: The content.
+        path: Where it stands, for the error.
+
+    Raises:
+        GraphError: See ``read``.
+    """
     try:
         content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}  # noqa: S506 - both are safe loaders
         return {name: _entry(entry) for name, entry in content.get("stages", {}).items()}
