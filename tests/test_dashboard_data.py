@@ -291,7 +291,8 @@ def test_what_people_decided_and_what_was_scored_stands_beside_the_results(
 
 
 def test_code_differs_by_the_hashes_that_dvc_recorded() -> None:
-    lock = "stages: {a: {cmd: python a.py, deps: [{path: a.py, md5: aaaaaaaa}, {path: data, md5: ff}]}}"
+    deps = "[{path: a.py, md5: aaaaaaaa}, {path: data, md5: ff}]"
+    lock = f"stages: {{a: {{cmd: python a.py, deps: {deps}}}}}"
     assert code_hashes(lock) == {"a.py": "aaaaaa"}
     assert code_hashes(None) == {}
 
