@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,7 +17,7 @@ from housing.engine.stage_notes import note_duration
 from housing.errors import ConfigError
 
 
-def run(body: Callable[[Params], None]) -> None:
+def run(body: Callable[[Params], None], *, without: tuple[str, ...] = ()) -> None:
     """Runs the body of a stage's script in DVC's working directory.
 
     A known error ends the process with its message, without a traceback: with exit code 78 where
@@ -28,16 +29,31 @@ def run(body: Callable[[Params], None]) -> None:
 
     Args:
         body: Reads the stage's inputs and writes its outputs.
+        without: Packages that a library would import for classes that the stage does not use.
     """
     start = time.monotonic()
     try:
-        body(load_params(Path("params.yaml")))
+        with _hidden(without):
+            body(load_params(Path("params.yaml")))
     except ExplainedError as error:
         sys.stderr.write(f"error: {error}\n")
         leave(_exit_code(error))
     root = dvc_root()
     if root:
         note_duration(root, os.environ["DVC_STAGE"], time.monotonic() - start)
+
+
+@contextmanager
+def _hidden(packages: tuple[str, ...]) -> Iterator[None]:
+    """Lets an import of these packages fail, as if they were not installed."""
+    new = [name for name in packages if name not in sys.modules]
+    for name in new:
+        sys.modules[name] = None  # type: ignore[assignment] # Python's way to forbid an import
+    try:
+        yield
+    finally:
+        for name in new:
+            del sys.modules[name]
 
 
 def leave(code: int) -> NoReturn:
