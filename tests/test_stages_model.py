@@ -323,7 +323,7 @@ def test_the_outputs_do_not_hang_on_threads_or_the_run(other: Path) -> None:
         done = script(other, *name.split(), **one, PYTHONPROFILEIMPORTTIME="1")
         assert done.returncode == 0, done.stderr
         # XGBoost imports it where it is installed, for a second.
-        assert not re.search(r"\| +sklearn$", done.stderr, re.MULTILINE)
+        assert "sklearn.base" not in done.stderr
     changed = [
         path.name for path, old in zip(outputs, before, strict=True) if path.read_bytes() != old
     ]
