@@ -1,7 +1,7 @@
 """DVC's schema of ``dvc.yaml``, compiled once.
 
-DVC compiles the part for a stage anew for each stage of the file, whenever it reads it. Of the time
-to find one of 200 stages unchanged that is a third, and the task of each stage reads the file.
+DVC compiles the part for a stage anew for each stage of the file, whenever it reads it. The task of
+each stage reads the file, and where that has hundreds of stages, this is a good part of the time.
 """
 
 from __future__ import annotations
