@@ -28,15 +28,16 @@ KINDS = {
 DAG_FILE = """
 from datetime import UTC, datetime
 from pathlib import Path
-from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, chain
-from housing.engine import DvcTaskGroup
+from {needed}
 
 length = {length}
 root = str(Path(__file__).parent.parent / "chain{length}")
 with DAG("{kind}_{length}", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
     {tasks}
 """
+BASH = "airflow.providers.standard.operators.bash import BashOperator"
+NEEDED = {"group": "housing.engine import DvcTaskGroup"}
 TASKS = {
     "one_task": """BashOperator(
         task_id="dvc_repro", bash_command="dvc repro", cwd=root, append_env=True
@@ -61,7 +62,8 @@ def make(root: Path) -> None:
     (root / "dags").mkdir(parents=True)
     for length in LENGTHS:
         for kind, tasks in TASKS.items():
-            text = DAG_FILE.format(length=length, kind=kind, tasks=tasks)
+            needed = NEEDED.get(kind, BASH)
+            text = DAG_FILE.format(needed=needed, length=length, kind=kind, tasks=tasks)
             (root / "dags" / f"{kind}_{length}.py").write_text(text)
         project = root / f"chain{length}"
         make_project(project, chain(length))

@@ -46,9 +46,9 @@ class Airflow:
         return float(found["duration"])
 
     def seconds_until(self, dag: str, tasks: set[str]) -> float:
-        """Seconds from the start of a DAG's newest run to the end of the last of these tasks."""
+        """Seconds from the start of a DAG's newest manual run to the end of the last of these."""
         url = f"/api/v2/dags/{dag}/dagRuns"
-        run = self._ask(f"{url}?order_by=-start_date&limit=1")["dag_runs"][0]
+        run = self._ask(f"{url}?run_type=manual&order_by=-start_date&limit=1")["dag_runs"][0]
         found = self._ask(f"{url}/{run['dag_run_id']}/taskInstances")["task_instances"]
         ends = [task["end_date"] for task in found if task["task_id"] in tasks]
         end = max(datetime.fromisoformat(end) for end in ends if end)

@@ -14,7 +14,7 @@ Content = Mapping[str, Any]
 
 
 def samples(content: Content, part: str) -> dict[str, Samples]:
-    """The samples of one part: `days`, `branches`, `chain` or `cold`."""
+    """The samples of one part: `days`, `judged`, `branches`, `chain` or `cold`."""
     return {name: Samples(**values) for name, values in content[part]["samples"].items()}
 
 

@@ -29,7 +29,8 @@ def run(body: Callable[[Params], None], *, without: tuple[str, ...] = ()) -> Non
 
     Args:
         body: Reads the stage's inputs and writes its outputs.
-        without: Packages that a library would import for classes that the stage does not use.
+        without: Packages that a library would import for classes that the stage does not use. They
+            are hidden from it where nothing has loaded them yet.
     """
     start = time.monotonic()
     try:

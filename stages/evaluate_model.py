@@ -103,4 +103,4 @@ def _training(candidate: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(main, without=("sklearn",))  # XGBoost would import it, for a second
+    run(main, without=("sklearn",))  # XGBoost would import it for classes not used here

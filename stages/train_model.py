@@ -66,4 +66,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run(main, without=("sklearn",))  # XGBoost would import it, for a second
+    run(main, without=("sklearn",))  # XGBoost would import it for classes not used here

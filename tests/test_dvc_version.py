@@ -16,6 +16,7 @@ import dvc.output
 import dvc.repo
 import dvc.repo.reproduce
 import dvc.rwlock
+import dvc.schema
 import dvc.stage
 import dvc.stage.cache
 import dvc.stage.run
@@ -46,6 +47,14 @@ TOUCH_POINTS: dict[str, dict[str, Callable[[], bool]]] = {
         "Lock._do_lock": lambda: "_do_lock" in source(dvc.lock.Lock),
         "HardlinkLock waits by _sleep": lambda: hasattr(dvc.lock.HardlinkLock, "_sleep"),
         "HardlinkLock._claimfile": lambda: "_claimfile" in source(dvc.lock.HardlinkLock),
+    },
+    "execution/compiled_schema.py": {
+        "a stage is one of two forms": lambda: (
+            "either_or(STAGE_DEFINITION, FOREACH_IN, [FOREACH_KWD, DO_KWD])" in source(dvc.schema)
+        ),
+        "a file is read by its SCHEMA": lambda: (
+            "self.SCHEMA" in source(dvc.dvcfile.FileMixin._load_yaml)
+        ),
     },
     "execution/stage_run.py": {
         "reproduce(repro_fn)": lambda: takes(dvc.repo.reproduce._reproduce, "repro_fn", "force"),

@@ -322,7 +322,7 @@ def test_the_outputs_do_not_hang_on_threads_or_the_run(other: Path) -> None:
         one = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
         done = script(other, *name.split(), **one, PYTHONPROFILEIMPORTTIME="1")
         assert done.returncode == 0, done.stderr
-        # XGBoost imports it where it is installed, for a second.
+        # XGBoost imports it where it is installed, for classes that no stage uses.
         assert "sklearn.base" not in done.stderr
     changed = [
         path.name for path, old in zip(outputs, before, strict=True) if path.read_bytes() != old

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from housing.dashboard.files import RunFiles
 from housing.dashboard.model import Change, Changes, Result
+from housing.engine.errors import GraphError
 from housing.engine.execution import lockfile
 from housing.mlops.registry.client import tagged_hashes
 from housing.mlops.tracking.result import DATA, REPORT
@@ -15,6 +17,8 @@ from housing.mlops.tracking.tracked_run import REVISION
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
+_log = logging.getLogger(__name__)
 
 QUALITY = "reports/data_quality.json"
 LOCK = "dvc.lock"
@@ -65,9 +69,13 @@ def code_hashes(lock: str | None) -> dict[str, str]:
     """The start of the hash of each file of code that a stage depends on, by path.
 
     Args:
-        lock: Content of a ``dvc.lock``, or None.
+        lock: Content of a ``dvc.lock``, or None; a broken one is named in the log.
     """
-    entries = lockfile.parse_text(lock, Path(LOCK)).values() if lock else ()
+    try:
+        entries = lockfile.parse_text(lock, Path(LOCK)).values() if lock else ()
+    except GraphError as error:
+        _log.warning("what MLflow holds of a run is broken and left out: %s", error.fact)
+        return {}
     return {
         path: md5[:6]
         for entry in entries

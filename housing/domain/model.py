@@ -164,8 +164,8 @@ class Model:
     def _use_threads(self, count: int) -> None:
         """Sets XGBoost's threads, 0 for one a core.
 
-        Only where they change: XGBoost configures itself anew after each `set_param`, which a single
-        row would notice.
+        Only where they change: XGBoost configures itself anew after each `set_param`, which takes
+        long beside the pricing of one row.
         """
         if self._threads != [count]:
             self.booster.set_param({"nthread": count})

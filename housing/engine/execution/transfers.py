@@ -33,8 +33,9 @@ PATIENCE = 180.0
 
 _PAUSE = 2.0
 _LOGIN = 60.0
-"""Seconds from a run's start in which its push uses the login of its fetch. Later it logs in anew:
-a command may take a day, and a connection that is not used dies."""
+"""Seconds from a run's start in which its push uses the login of its fetch, and what the remote
+said then. Later it logs in and asks anew: a command may take a day, in which a connection that is
+not used dies, and somebody else may push."""
 
 _PUSHED = Path(".dvc/tmp/housing/pushed")
 """Folder, below DVC's root, of one JSON file a stage: what it last pushed, and where to.
@@ -67,7 +68,7 @@ class Transfers:
         self._remote = functools.cache(repo.cloud.get_remote)
         self._login_ends = time.monotonic() + _LOGIN
         repo.cloud.get_remote = lambda name=None, command="": self._remote(name)  # type: ignore[method-assign]  # noqa: ARG005 - DVC's signature
-        # Keys that the remote's run cache did not know: it need not be asked again.
+        # Keys that the remote's run cache did not know a moment ago: it need not be asked again.
         self._unknown: set[str] = set()
         self.fetched = 0
         self.pushed = 0
@@ -132,6 +133,7 @@ class Transfers:
         """
         if time.monotonic() > self._login_ends:
             self._remote.cache_clear()
+            self._unknown.clear()
         absent = [reasons.path_of(out) for out in outs if whole and not out.exists]
         if absent:
             raise EngineError(
@@ -201,8 +203,7 @@ class Transfers:
         fs, there = found
         for entry in folder.iterdir():
             target = fs.join(there, entry.name)
-            known = key not in self._unknown and fs.exists(target)
-            if entry.suffix == ".tmp" or known:
+            if entry.suffix == ".tmp" or (key not in self._unknown and fs.exists(target)):
                 continue
             if isinstance(fs, LocalFileSystem):
                 write_whole(Path(target), entry.read_bytes())
