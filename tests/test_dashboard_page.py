@@ -15,7 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.ui import WebDriverWait
 
-from housing.dashboard import points
+from housing.dashboard import page_file, points
 from housing.dashboard.advice import advise
 from housing.dashboard.charts import ABOUT
 from housing.dashboard.model import (
@@ -409,16 +409,23 @@ def test_on_a_phone_every_version_keeps_its_label(
     assert overflow(browser) <= 0
 
 
+def a_page(root: Path) -> Path:
+    """The place of a project's page."""
+    page = page_file(root)
+    page.parent.mkdir(parents=True)
+    return page
+
+
 def test_a_run_with_nothing_to_do_is_put_onto_the_page_that_is_there(tmp_path: Path) -> None:
-    page = tmp_path / "index.html"
     quiet = summary("quiet__2", 3, ("unchanged", 0.1, 3), ("unchanged", 0.1, 9))
-    assert not takes_quiet_run(page)  # no page yet
-    assert not add_quiet_run(page, quiet)
+    assert not takes_quiet_run(tmp_path, "quiet__2")  # no page yet
+    assert not add_quiet_run(tmp_path, quiet)
+    page = a_page(tmp_path)
     good = replace(full(), runs=full().runs[1:])
     page.write_text(render(good), encoding="utf-8")
-    assert takes_quiet_run(page)
-    assert add_quiet_run(page, quiet)
-    assert add_quiet_run(page, quiet)  # cleared, and done again
+    assert takes_quiet_run(tmp_path, "quiet__2")
+    assert add_quiet_run(tmp_path, quiet)
+    assert add_quiet_run(tmp_path, quiet)  # cleared, and done again
     expected = render(replace(good, runs=(shown(quiet), *good.runs)))
     assert page.read_text(encoding="utf-8") == expected
 
@@ -442,10 +449,10 @@ def test_a_run_with_nothing_to_do_is_put_onto_the_page_that_is_there(tmp_path: P
 def test_what_changes_more_than_a_line_makes_the_page_anew(
     tmp_path: Path, run: Row, before: int
 ) -> None:
-    page = tmp_path / "index.html"
+    page = a_page(tmp_path)
     text = render(replace(full(), runs=full().runs[before:]))
     page.write_text(text, encoding="utf-8")
-    assert not add_quiet_run(page, run)
+    assert not add_quiet_run(tmp_path, run)
     assert page.read_text(encoding="utf-8") == text
 
 

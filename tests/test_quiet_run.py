@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,6 +12,7 @@ import pytest
 from housing.dashboard import page_file
 from housing.dashboard.runs import BEGIN, END, block
 from housing.orchestration.gate_tasks import ValidateModelOperator
+from housing.settings import RUNS
 
 SKIPPED = {"stages.ingest": "skipped", "stages.train": "skipped", "validate": "running"}
 
@@ -49,6 +51,17 @@ def test_where_a_stage_ran_to_the_same_result_the_page_is_made_anew(
 @pytest.mark.parametrize("content", [b"[{", b"[{}]", b'{"a": 1}', b"[1]", b"[]", b"\xff"])
 def test_a_damaged_page_is_made_anew(tmp_path: Path, page: Path, content: bytes) -> None:
     page.write_bytes(f"{BEGIN}x{END}".encode().replace(b"x", content))
+    assert needless(tmp_path, SKIPPED) == []
+
+
+@pytest.mark.usefixtures("page")
+def test_a_page_that_lacks_the_run_before_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / RUNS).mkdir(parents=True)
+    for number, run in enumerate(("before", "run")):  # this run may have been cleared
+        (tmp_path / RUNS / f"{run}.json").write_text("{}")
+        os.utime(tmp_path / RUNS / f"{run}.json", (number, number))
+    assert needless(tmp_path, SKIPPED) == ["page"]
+    (tmp_path / RUNS / "unseen.json").write_text("{}")
     assert needless(tmp_path, SKIPPED) == []
 
 

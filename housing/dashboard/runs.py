@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from housing.dashboard import page_file
 from housing.engine.files import write_whole
+from housing.settings import RUNS
 
 BEGIN = '<script type="application/json" id="runs">'
 END = "</script>"
@@ -67,23 +69,24 @@ def block(runs: Sequence[Row]) -> str:
     return f"{BEGIN}{content}{END}"
 
 
-def takes_quiet_run(page: Path) -> bool:
-    """Whether `add_quiet_run` can put a run that changed nothing onto a page.
+def takes_quiet_run(root: Path, run_id: str) -> bool:
+    """Whether `add_quiet_run` can put a run that changed nothing onto the page.
 
-    It cannot where there is no page yet, and where the page tells of a run before it that failed:
-    that is no news then.
+    It cannot where there is no page yet, where that lacks the run before, whose task for the page
+    failed, and where the run before failed otherwise: that is no news then.
 
     Args:
-        page: The page.
+        root: The project's folder.
+        run_id: The run.
     """
-    return _parts(page) is not None
+    return _parts(root, run_id) is not None
 
 
-def add_quiet_run(page: Path, summary: Mapping[str, Any]) -> bool:
+def add_quiet_run(root: Path, summary: Mapping[str, Any]) -> bool:
     """Puts a run that changed nothing onto the page that is there.
 
     Args:
-        page: The page.
+        root: The project's folder.
         summary: Of the run.
 
     Returns:
@@ -93,23 +96,27 @@ def add_quiet_run(page: Path, summary: Mapping[str, Any]) -> bool:
     verdict = summary["verdict"]
     quiet = summary["state"] == "success" and (verdict is None or verdict["unchanged"])
     quiet &= all(line["state"] in {"unchanged", "left out"} for line in summary["stages"])
-    parts = _parts(page) if quiet else None
+    parts = _parts(root, summary["run_id"]) if quiet else None
     if parts is None:
         return False
     before, known, after = parts
     others = [run for run in known if run["run"] != summary["run_id"]]
-    write_whole(page, f"{before}{block([shown(summary), *others])}{after}")
+    write_whole(page_file(root), f"{before}{block([shown(summary), *others])}{after}")
     return True
 
 
-def _parts(page: Path) -> tuple[str, list[Row], str] | None:
+def _parts(root: Path, run_id: str) -> tuple[str, list[Row], str] | None:
     """What stands before the block, its runs, and what stands after it."""
+    summaries = [file for file in (root / RUNS).glob("*.json") if file.stem != run_id]
     try:
-        before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+        before, begin, rest = page_file(root).read_text(encoding="utf-8").partition(BEGIN)
         content, end, after = rest.partition(END)
         if not (begin and end):
             return None
         known: list[Row] = json.loads(content)
+        newest = max(summaries, key=lambda file: file.stat().st_mtime, default=None)
+        if newest and newest.stem not in {run["run"] for run in known}:
+            return None
         return (before, known, after) if known[0]["state"] == "success" else None
     except (FileNotFoundError, ValueError, LookupError, TypeError):
         return None  # no page, or a damaged one: it has to be made anew

@@ -49,10 +49,9 @@ class DashboardOperator(SummarizingOperator):
         skip_after_plan(context["params"])
         with explained(context), _folder(self.root) as folder:
             summary = self.summarize(context, folder, states_of(context["ti"]))
-            page = page_file(folder)
-            if add_quiet_run(page, summary.to_dict()):
+            if add_quiet_run(folder, summary.to_dict()):
                 self.log.info("the run found nothing to do: only its line is new")
-                return str(page)
+                return str(page_file(folder))
             return _update(self.root, folder)
 
 

@@ -12,7 +12,6 @@ from airflow.sdk import BaseOperator, Context, TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.exceptions import AirflowFailException
 
-from housing.dashboard import page_file
 from housing.dashboard.runs import add_quiet_run
 from housing.engine.airflow import results
 from housing.engine.airflow.error_handling import ERROR_KEY, explained
@@ -198,7 +197,7 @@ class SummaryOperator(SummarizingOperator):
         return summary.to_dict()
 
     def _put_on_page(self, summary: Summary) -> None:
-        if add_quiet_run(page_file(Path(self.root)), summary.to_dict()):
+        if add_quiet_run(Path(self.root), summary.to_dict()):
             self.log.info("the run found nothing to do: only its line on the dashboard is new")
         else:
             self.log.warning("the dashboard does not show this run yet; next: housing dashboard")

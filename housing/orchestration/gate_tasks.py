@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseBranchOperator, BaseOperator, Context, Param, TriggerRule
 from airflow.sdk.exceptions import AirflowFailException
 
-from housing.dashboard import page_file
 from housing.dashboard.runs import takes_quiet_run
 from housing.domain.config import Params, load_params
 from housing.domain.overrides import FIXED, never_promoted
@@ -121,7 +120,7 @@ class ValidateModelOperator(Linked, BaseBranchOperator):
 
     def _needless_dashboard(self, ti: RuntimeTaskInstanceProtocol) -> list[str]:
         """The task of the dashboard, where the page needs just a line for this run."""
-        if not self.dashboard or not takes_quiet_run(page_file(Path(self.root))):
+        if not self.dashboard or not takes_quiet_run(Path(self.root), ti.run_id):
             return []
         happened = {"success", "failed", "upstream_failed"}.intersection(states_of(ti).values())
         return [] if happened else [self.dashboard]
