@@ -116,13 +116,16 @@ def sides(ids: pl.Series, seed: int, shares: SplitParams) -> pl.Series:
     Raises:
         DataError: A side got no row.
     """
-    position = _positions(ids, seed)
+    position = pl.Series(_positions(ids, seed))
     held_out = shares.test + shares.validation
-    side = pl.Series(
-        "side",
-        np.select([position < shares.test, position < held_out], ["test", "validation"], "train"),
-        dtype=pl.String,
-    )
+    side = pl.select(
+        pl.when(position < shares.test)
+        .then(pl.lit("test"))
+        .when(position < held_out)
+        .then(pl.lit("validation"))
+        .otherwise(pl.lit("train"))
+        .alias("side")
+    ).to_series()
     _require_all(side)
     return side
 
@@ -138,9 +141,8 @@ def _require_all(side: pl.Series) -> None:
 
 def _positions(ids: pl.Series, seed: int) -> NDArray[np.float64]:
     """Spreads the rows evenly over [0, 1), independently for each seed."""
-    digests = b"".join(
-        blake2b(f"{seed}:{row}".encode(), digest_size=_DIGEST).digest() for row in ids
-    )
+    digests = (blake2b(f"{seed}:{row}".encode(), digest_size=_DIGEST).digest() for row in ids)
+    numbers = np.fromiter((int.from_bytes(digest) for digest in digests), np.uint64, len(ids))
     # Only 53 bits fit into a float: more would round up to 1.0.
-    numbers = np.frombuffer(digests, dtype=">u8") >> np.uint64(11)
+    numbers >>= np.uint64(11)
     return numbers.astype(np.float64) / 2**53
