@@ -58,10 +58,12 @@ def test_a_damaged_page_is_made_anew(tmp_path: Path, page: Path, content: bytes)
 def test_a_page_that_lacks_the_run_before_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / RUNS).mkdir(parents=True)
     for number, run in enumerate(("before", "run")):  # this run may have been cleared
-        (tmp_path / RUNS / f"{run}.json").write_text("{}")
+        (tmp_path / RUNS / f"{run}.json").write_text('{"state": "success"}')
         os.utime(tmp_path / RUNS / f"{run}.json", (number, number))
     assert needless(tmp_path, SKIPPED) == ["page"]
-    (tmp_path / RUNS / "unseen.json").write_text("{}")
+    (tmp_path / RUNS / "before.json").write_text('{"state": "failed"}')  # cleared, done again
+    assert needless(tmp_path, SKIPPED) == []
+    (tmp_path / RUNS / "unseen.json").write_text('{"state": "success"}')
     assert needless(tmp_path, SKIPPED) == []
 
 

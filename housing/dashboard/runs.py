@@ -115,7 +115,11 @@ def _parts(root: Path, run_id: str) -> tuple[str, list[Row], str] | None:
             return None
         known: list[Row] = json.loads(content)
         newest = max(summaries, key=lambda file: file.stat().st_mtime, default=None)
-        if newest and newest.stem not in {run["run"] for run in known}:
+        if newest and (
+            newest.stem not in {run["run"] for run in known}
+            # It was cleared, perhaps, and the page shows how it ended before.
+            or json.loads(newest.read_bytes())["state"] != "success"
+        ):
             return None
         return (before, known, after) if known[0]["state"] == "success" else None
     except (FileNotFoundError, ValueError, LookupError, TypeError):

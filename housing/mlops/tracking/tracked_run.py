@@ -227,13 +227,20 @@ def set_run_tag(client: MlflowClient, run_id: str, name: str, value: str) -> Non
 
 def _log_numbers(client: MlflowClient, params: Params, result: Result, run: Run) -> None:
     from mlflow.entities import Metric, Param
+    from mlflow.exceptions import MlflowException
 
     # One fixed time: MLflow drops a point that it already has, so a second try adds nothing.
     at = run.info.start_time
     points = [Metric(name, value, at, step) for name, value, step in run_content.metrics(result)]
     values = [Param(name, value) for name, value in run_content.parameters(params).items()]
     for start in range(0, len(values), PARAM_BATCH):
-        client.log_batch(run.info.run_id, params=values[start : start + PARAM_BATCH])
+        batch = values[start : start + PARAM_BATCH]
+        try:
+            client.log_batch(run.info.run_id, params=batch)
+        except MlflowException:
+            # Another process logged the same just now, which fails the slower of the two on its
+            # database's own constraint. Once they are there, equal values are no fault.
+            client.log_batch(run.info.run_id, params=batch)
     for start in range(0, len(points), BATCH):
         client.log_batch(run.info.run_id, metrics=points[start : start + BATCH])
 
