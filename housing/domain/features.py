@@ -170,8 +170,9 @@ class Transform(Frozen):
             As ``apply``.
         """
         if not self.prices:
-            # Batch by batch: before they are standardised, all numbers take twice the memory.
-            return self.apply(train.lazy()).collect(engine="streaming")
+            # Batch by batch: before they are standardised, all numbers take twice the memory. There
+            # are more batches on more cores, and as many chunks would show in a Parquet file.
+            return self.apply(train.lazy()).collect(engine="streaming").rechunk()
         fold = pl.Series([int(row, 16) % FOLDS for row in ids], dtype=pl.Int64)
         parts = []
         for number in range(FOLDS):
