@@ -100,7 +100,11 @@ def _load_by_mlflow(bundle: Path) -> Pricing:
 
 @contextmanager
 def _hidden(*packages: str) -> Iterator[None]:
-    """Lets an import of these packages fail, as if they were not installed."""
+    """Lets an import of these packages fail, as if they were not installed.
+
+    `housing.stage` has the same; what this script imports of the package would be in the way of
+    the model's own copy.
+    """
     new = [name for name in packages if name not in sys.modules]
     for name in new:
         sys.modules[name] = None  # type: ignore[assignment] # Python's way to forbid an import
