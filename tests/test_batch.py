@@ -26,8 +26,8 @@ from tests.synthetic import Workspace, houses, make_params, under_model
 
 
 @pytest.fixture(scope="module")
-def workspace(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A promoted version 1 that is also the champion, and two files that wait."""
+def promoted(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A promoted version 1, and no champion yet."""
     params = under_model(make_params(), "batch-price")
     made = Workspace(tmp_path_factory.mktemp("batch"), mlflow_server, "batch", params)
     made.make(houses())
@@ -38,19 +38,28 @@ def workspace(mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> W
     return made
 
 
+@pytest.fixture(scope="module")
+def workspace(promoted: Workspace) -> Workspace:
+    """The promoted version 1, which is the champion too."""
+    registry.set_champion(promoted.settings, promoted.params, "1", "me", "first")
+    return promoted
+
+
 def runs_of(workspace: Workspace) -> list[Run]:
     with connected(workspace.settings) as client:
         experiment = client.get_experiment_by_name("batch-scoring")
         return list(client.search_runs([experiment.experiment_id])) if experiment else []
 
 
-def test_nothing_can_be_priced_before_there_is_a_champion(workspace: Workspace) -> None:
-    unknown = under_model(workspace.params, "of-another-name")
-    for params, hint in ((workspace.params, "housing champion VERSION"), (unknown, "housing run")):
+def test_nothing_can_be_priced_before_there_is_a_champion(
+    promoted: Workspace, request: pytest.FixtureRequest
+) -> None:
+    unknown = under_model(promoted.params, "of-another-name")
+    for params, hint in ((promoted.params, "housing champion VERSION"), (unknown, "housing run")):
         with pytest.raises(RegistryError, match="champion points to no version") as error:
-            waiting(workspace.settings, params, "champion")
+            waiting(promoted.settings, params, "champion")
         assert error.value.hint.startswith(hint)
-    registry.set_champion(workspace.settings, workspace.params, "1", "me", "first")
+    workspace = request.getfixturevalue("workspace")
     version, files = waiting(workspace.settings, workspace.params, "champion")
     assert (version, files) == ("1", ())
 
