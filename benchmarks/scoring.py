@@ -15,6 +15,7 @@ is what a single one takes, features and price, in milliseconds where all is loa
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import statistics
 import subprocess
@@ -35,7 +36,7 @@ from housing.domain.model import Model
 from housing.domain.scoring import ServedModel, score
 from housing.mlops.tracking.bundle import read_columns, write_bundle
 from housing.mlops.tracking.result import TRANSFORM, read_result
-from housing.mlops.tracking.worker import Worker
+from housing.mlops.tracking.worker import OWN, Worker
 
 ROOT = Path(__file__).parent.parent
 CHUNK = 500_000
@@ -122,7 +123,8 @@ def main() -> None:
         for rows in arguments.rows:
             path = Path(folder) / f"{rows}.parquet"
             write_houses(path, rows)
-            subprocess.run([sys.executable, __file__, "--file", str(path)], check=True)
+            command = [sys.executable, __file__, "--file", str(path)]
+            subprocess.run(command, check=True, env=os.environ | OWN)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 from housing.domain.config import Params, load_params, parse_params
 from housing.domain.features import Transform, label
-from housing.domain.formulas import EARTH_RADIUS, Scale, distance
+from housing.domain.formulas import EARTH_RADIUS, Scale, direction, distance
 from housing.domain.split import row_ids
 from housing.domain.tables import LATITUDE, LONGITUDE, ROW, TARGET, Table, read_table
 from housing.errors import ConfigError, DataError
@@ -155,6 +155,12 @@ def test_a_training_row_does_not_find_its_own_price_among_its_features() -> None
     assert abs(np.corrcoef(made["kind_price"], train["price"])[0, 1]) < 0.2
 
 
+def km_between(house: tuple[float, float], place: tuple[float, float]) -> float:
+    frame = pl.DataFrame({"north": [house[0]], "east": [house[1]]})
+    stands = frame.select(**direction(pl.col("north"), pl.col("east")))
+    return float(stands.select(distance(place)).item())
+
+
 @pytest.mark.parametrize(
     ("place", "km"),
     [
@@ -168,15 +174,18 @@ def test_a_training_row_does_not_find_its_own_price_among_its_features() -> None
     ],
 )
 def test_distance_is_along_a_great_circle(place: tuple[float, float], km: float) -> None:
-    frame = pl.DataFrame({"lat": [0.0], "lon": [0.0]})
-    found = frame.select(distance(pl.col("lat"), pl.col("lon"), place)).item()
-    assert found == pytest.approx(km, rel=1e-4)
+    assert km_between((0.0, 0.0), place) == pytest.approx(km, rel=1e-4)
 
 
 def test_san_francisco_is_559_km_from_los_angeles() -> None:
-    frame = pl.DataFrame({"lat": [37.7749], "lon": [-122.4194]})
-    km = frame.select(distance(pl.col("lat"), pl.col("lon"), (34.0522, -118.2437))).item()
+    km = km_between((37.7749, -122.4194), (34.0522, -118.2437))
     assert km == pytest.approx(559.1, abs=0.1)
+
+
+def test_the_distance_to_the_place_itself_is_nothing() -> None:
+    place = (37.7749, -122.4194)
+    assert km_between(place, place) == pytest.approx(0, abs=2e-4)
+    assert km_between((37.7749, -122.4193), place) == pytest.approx(0.0088, abs=1e-4)
 
 
 def test_a_map_turned_by_90_degrees_swaps_its_axes(

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from housing.domain.chunks import CHUNK
 from housing.domain.config import CandidateParams, NeighbourParams, load_params, parse_params
 from housing.domain.features import Transform, label
 from housing.domain.metrics import regression_metrics
@@ -164,14 +165,21 @@ def test_neighbours_help_where_place_makes_the_price(training: Training) -> None
 def test_rows_are_priced_one_by_one_as_together_and_from_a_file(
     training: Training, tmp_path: Path
 ) -> None:
-    x = np.tile(TEST.x, (5, 1))
+    x = np.tile(TEST.x, (6, 1))[: CHUNK + 1]  # one row is alone in its chunk
     training.model.save(tmp_path / "model.ubj")
     loaded = Model.load(tmp_path / "model.ubj")
     assert loaded.neighbours is not None
     together = loaded.predict(x)
     assert together.tolist() == training.model.predict(x).tolist()
+    assert together.tolist() == np.resize(together[: len(TEST.x)], len(x)).tolist()
     assert together[:40].tolist() == [loaded.predict(x[i : i + 1])[0] for i in range(40)]
     assert next(iter(loaded.importance())).startswith(("near_", "alike_", "around_"))
+
+
+def test_a_lone_row_has_the_same_features_as_among_others() -> None:
+    neighbours = fit(settings=ASKED.model_copy(update={"near": (3, 50), "around": (30,)}))
+    alone = [asked(neighbours, Table(TEST.frame[row : row + 1]))[0] for row in range(60)]
+    assert asked(neighbours, TEST)[:60].tolist() == np.array(alone).tolist()
 
 
 def test_the_same_rows_give_the_same_file(training: Training, tmp_path: Path) -> None:

@@ -29,7 +29,9 @@ from housing.domain.config import Coordinates, Params
 from housing.domain.formulas import (
     MeanPrices,
     Scale,
+    direction,
     distance,
+    finite,
     mean_price,
     of_date,
     rotated,
@@ -52,14 +54,19 @@ AnyFrame = TypeVar("AnyFrame", pl.DataFrame, pl.LazyFrame)
 
 @dataclass(frozen=True, eq=False)  # expressions cannot be compared
 class _Selections:
-    """The features as two selections, one after the other.
+    """The features as selections, one after the other, so that no number is made twice.
 
-    A number is looked at twice while it is standardised, and in one selection Polars would make it
-    twice.
+    Attributes:
+        columns: What the features are made of.
+        made: The features before they are standardised.
+        scaled: The features, with what is no number.
+        clean: The features.
     """
 
-    first: list[pl.Expr]
-    last: list[pl.Expr]
+    columns: list[pl.Expr]
+    made: list[pl.Expr]
+    scaled: list[pl.Expr]
+    clean: list[pl.Expr]
 
 
 class Transform(Frozen):
@@ -93,7 +100,7 @@ class Transform(Frozen):
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the features, in the order the model sees them."""
-        return tuple(expression.meta.output_name() for expression in self._selections.first)
+        return tuple(expression.meta.output_name() for expression in self._selections.made)
 
     @classmethod
     def fit(cls, train: pl.DataFrame, params: Params) -> Self:
@@ -125,7 +132,7 @@ class Transform(Frozen):
         blank = blank.model_copy(update={"prices": _fit_prices(train, texts, data.target)})
         fitted = blank.model_copy(
             update={
-                "numbers": _fit_numbers(train, blank._numbers()),
+                "numbers": _fit_numbers(train.select(blank._columns), blank._numbers()),
                 "categories": {
                     name: _fit_categories(train[name], made.max_categories) for name in texts
                 },
@@ -151,7 +158,11 @@ class Transform(Frozen):
             DataError: A column is missing.
         """
         _require(frame.collect_schema().names(), self.inputs)
-        return frame.select(self._selections.first).select(self._selections.last)
+        steps = self._selections
+        for selection in (steps.columns, steps.made, steps.scaled, steps.clean):
+            # One expression after the other: to hand them to threads takes longer than a house.
+            frame = frame.select_seq(selection)
+        return frame
 
     def apply_to_training(self, train: pl.DataFrame, ids: pl.Series, target: str) -> pl.DataFrame:
         """Turns the training rows into features, each without the prices of its own identity.
@@ -215,8 +226,8 @@ class Transform(Frozen):
     def _selections(self) -> _Selections:
         """The expressions; to make them takes a millisecond, so a transformation does it once."""
         raw = self._numbers()
-        first = [raw[name].alias(name) for name in self.numbers]
-        first += [
+        made = [raw[name].alias(name) for name in self.numbers]
+        made += [
             (pl.col(column) == level)
             .fill_null(value=False)
             .cast(pl.Float32)
@@ -225,17 +236,28 @@ class Transform(Frozen):
             for level in known
         ]
         # By position: in `pl.col` a name such as "^a$" would be a pattern.
-        last = [
+        scaled = [
             standardise(pl.nth(position), scale).alias(name)
             for position, (name, scale) in enumerate(self.numbers.items())
         ]
-        last += [pl.nth(position) for position in range(len(last), len(first))]
-        return _Selections(first, last)
+        scaled += [pl.nth(position) for position in range(len(scaled), len(made))]
+        return _Selections(self._columns, made, scaled, [finite(pl.all())])
+
+    @property
+    def _columns(self) -> list[pl.Expr]:
+        """What features are made of: numbers of every kind as Float64, and where a house stands."""
+        columns = {
+            name: pl.col(name) if kind in {"date", "string"} else pl.col(name).cast(pl.Float64)
+            for name, kind in self.inputs.items()
+        }
+        if self.location is not None:
+            columns |= direction(*(columns[name] for name in self.location))
+        return [column.alias(name) for name, column in columns.items()]
 
     def _numbers(self) -> dict[str, pl.Expr]:
-        """Every numeric feature before it is standardised, by name."""
+        """Every numeric feature before it is standardised, by name, made of `_columns`."""
         columns = {
-            name: years(name) if kind == "date" else pl.col(name).cast(pl.Float64)
+            name: years(name) if kind == "date" else pl.col(name)
             for name, kind in self.inputs.items()
             if kind != "string"
         }
@@ -247,10 +269,7 @@ class Transform(Frozen):
         named += [(name, columns[top] / columns[low]) for name, (top, low) in self.ratios.items()]
         if self.location is not None:
             latitude, longitude = (columns[name] for name in self.location)
-            named += [
-                (f"km_to_{name}", distance(latitude, longitude, place))
-                for name, place in self.places.items()
-            ]
+            named += [(f"km_to_{name}", distance(place)) for name, place in self.places.items()]
             for degrees in self.rotations:
                 named += rotated(latitude, longitude, degrees)
         return dict(named)

@@ -14,6 +14,8 @@ EARTH_RADIUS = 6371.0088
 """Mean radius of the Earth in km (Moritz 2000, Geodetic Reference System 1980)."""
 DAYS_PER_YEAR = 365.2425
 """Mean length of a year of the Gregorian calendar, in days."""
+_DIRECTION = ("_x", "_y", "_z")
+"""Names of the columns of `direction`; no column of a table may begin with an underscore."""
 
 
 class Scale(Frozen):
@@ -35,24 +37,32 @@ class MeanPrices(Frozen):
     known: dict[str, float]
 
 
-def distance(latitude: pl.Expr, longitude: pl.Expr, place: Coordinates) -> pl.Expr:
-    """Great-circle distance to a place, in km.
-
-    The haversine formula (Sinnott 1984, "Virtues of the Haversine", Sky and Telescope 68): exact on
-    a sphere and accurate for near points.
+def direction(latitude: pl.Expr, longitude: pl.Expr) -> dict[str, pl.Expr]:
+    """The unit vector from the Earth's centre to a place, as `distance` takes it.
 
     Args:
         latitude: Degrees north.
         longitude: Degrees east.
+    """
+    north, east = latitude.radians(), longitude.radians()
+    x, y, z = _DIRECTION
+    return {x: north.cos() * east.cos(), y: north.cos() * east.sin(), z: north.sin()}
+
+
+def distance(place: Coordinates) -> pl.Expr:
+    """Great-circle distance to a place in km, of rows that have a `direction`.
+
+    The angle between the two directions, by their dot product: exact on a sphere, and right to
+    20 cm for near points. It takes half of the steps of the haversine formula.
+
+    Args:
         place: Latitude and longitude of the place, in degrees.
     """
-    north, east = math.radians(place[0]), math.radians(place[1])
-    phi = latitude.radians()
-    squared = ((phi - north) / 2).sin() ** 2 + (
-        phi.cos() * math.cos(north) * ((longitude.radians() - east) / 2).sin() ** 2
-    )
-    # Rounding lifts the value above 1 for points on opposite sides of the Earth.
-    return 2 * EARTH_RADIUS * squared.clip(0, 1).sqrt().arcsin()
+    north, east = (math.radians(angle) for angle in place)
+    x, y, z = (pl.col(name) for name in _DIRECTION)
+    dot = x * (math.cos(north) * math.cos(east)) + y * (math.cos(north) * math.sin(east))
+    # Rounding lifts the value above 1 for a house at the place itself.
+    return EARTH_RADIUS * (dot + z * math.sin(north)).clip(-1, 1).arccos()
 
 
 def years(date: str) -> pl.Expr:
@@ -79,9 +89,15 @@ def rotated(latitude: pl.Expr, longitude: pl.Expr, degrees: float) -> list[tuple
 
 
 def standardise(value: pl.Expr, scale: Scale) -> pl.Expr:
-    """A number as (value - mean) / scale in Float32, NaN where there is none."""
-    number = ((value - scale.mean) / scale.scale).cast(pl.Float32)
-    # A null, a division by zero and an overflow are all "no number", which models take as NaN.
+    """A number as (value - mean) / scale in Float32."""
+    return ((value - scale.mean) / scale.scale).cast(pl.Float32)
+
+
+def finite(number: pl.Expr) -> pl.Expr:
+    """A Float32 number, NaN where there is none.
+
+    A null, a division by zero and an overflow are all "no number", which models take as NaN.
+    """
     return pl.when(number.is_finite()).then(number).otherwise(pl.lit(math.nan, dtype=pl.Float32))
 
 

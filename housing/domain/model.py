@@ -6,11 +6,12 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from housing.domain.chunks import in_chunks
 from housing.domain.nearest import Features
 from housing.domain.neighbours import Neighbours
 from housing.domain.smooth import Smooth
@@ -18,9 +19,6 @@ from housing.errors import ModelError
 
 if TYPE_CHECKING:
     from xgboost import Booster
-
-FEW: Final = 512
-"""Rows below which threads cost more than they save."""
 
 # Attributes of the booster: text that XGBoost keeps in the model's file.
 _FEATURES = "features"
@@ -46,6 +44,11 @@ class Model:
     neighbours: Neighbours | None = None
     smooth: Smooth | None = None
 
+    def __post_init__(self) -> None:
+        """Leaves the threads to `predict`, which prices some rows in each."""
+        if not self._linear:
+            self.booster.set_param({"nthread": 1})
+
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
         """Predicts prices, on all cores where there are many rows.
 
@@ -59,21 +62,25 @@ class Model:
         Raises:
             ModelError: The number of features is wrong.
         """
-        from xgboost import DMatrix
-
         if x.shape[1:] != (len(self.features),):
             raise ModelError(
                 f"the model takes {len(self.features)} features, but got an array of {x.shape}",
                 "dvc repro",
             )
-        self._use_threads(1 if len(x) < FEW else 0)
-        complete = self._complete(x)
-        guess = 0.0 if self.smooth is None else self.smooth.predict(complete)
-        if self._linear:  # XGBoost reads arrays in place for trees only
-            added = self.booster.predict(DMatrix(complete))
+        dollars = np.empty(len(x))
+
+        def price(some: NDArray[np.intp]) -> None:
+            complete = self._complete(x[some])
+            guess = 0.0 if self.smooth is None else self.smooth.predict(complete)
+            dollars[some] = self._boosted(complete) + guess
+
+        if self._linear:  # XGBoost lets several threads ask trees only
+            price(np.arange(len(x)))
+        elif self.neighbours is None:
+            in_chunks(np.arange(len(x)), price)
         else:
-            added = self.booster.inplace_predict(complete, validate_features=False)
-        return np.asarray(added, dtype=np.float64) + guess
+            in_chunks(self.neighbours.in_order(self.needed(x)), price)
+        return dollars
 
     def contributions(
         self, x: NDArray[np.float32]
@@ -161,20 +168,13 @@ class Model:
             raise ModelError(f"{path} has a damaged guess", "dvc repro --force") from error
         return cls(booster, tuple(json.loads(features)), found, guess)
 
-    def _use_threads(self, count: int) -> None:
-        """Sets XGBoost's threads, 0 for one a core.
+    def _boosted(self, complete: Features) -> NDArray[np.float64]:
+        from xgboost import DMatrix
 
-        Only where they change: XGBoost configures itself anew after each `set_param`, which takes
-        long beside the pricing of one row.
-        """
-        if self._threads != [count]:
-            self.booster.set_param({"nthread": count})
-            self._threads[:] = [count]
-
-    @cached_property
-    def _threads(self) -> list[int]:
-        """The count that was set last, if any: a list, for the attributes are frozen."""
-        return []
+        if self._linear:  # XGBoost reads arrays in place for trees only
+            return np.asarray(self.booster.predict(DMatrix(complete)), dtype=np.float64)
+        added = self.booster.inplace_predict(complete, validate_features=False)
+        return np.asarray(added, dtype=np.float64)
 
     @cached_property
     def _linear(self) -> bool:

@@ -5,9 +5,9 @@ Every row is looked at alone, and no sum is made by a library that rounds by the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Floats: TypeAlias = NDArray[np.float64]
 Features: TypeAlias = NDArray[np.float32]
+Number = TypeVar("Number", Floats, Features)
 
 SOFTENING: Final = 0.1
 """Added to each distance before it is inverted, so that a row at distance 0 has a finite weight. In
@@ -80,7 +81,9 @@ def tree_of(points: Floats) -> KDTree:
     return KDTree(points, leafsize=LEAF)  # type: ignore[no-untyped-call]  # scipy publishes no types
 
 
-def nearest(tree: KDTree, points: Floats, count: int, own: Own | None = None) -> Found:
+def nearest(
+    tree: KDTree, points: Floats, count: int, own: Own | None = None, slack: float = 0.0
+) -> Found:
     """Finds the nearest rows.
 
     Args:
@@ -88,10 +91,12 @@ def nearest(tree: KDTree, points: Floats, count: int, own: Own | None = None) ->
         points: Whose neighbours are wanted, shape (points, dimensions).
         count: How many are wanted; as many as that can be found.
         own: Which rows a point must not find; None where it may find all.
+        slack: How much farther than the nearest rows those that are found may be, as a share of
+            their distance: the more, the faster.
     """
     if own is None:
         away, index = tree.query(  # type: ignore[no-untyped-call]  # as above
-            points, range(1, count + 1)
+            points, range(1, count + 1), slack
         )
         return Found(away, index)
     away = np.empty((len(points), count))
@@ -101,7 +106,7 @@ def nearest(tree: KDTree, points: Floats, count: int, own: Own | None = None) ->
     for size in np.unique(sizes):
         some = np.flatnonzero(sizes == size)
         far, found = tree.query(  # type: ignore[no-untyped-call]  # as above
-            points[some], range(1, count + int(size) + 1)
+            points[some], range(1, count + int(size) + 1), slack
         )
         mine = own.of_rows[found] == own.codes[some][:, None]
         others = np.argsort(mine, axis=1, kind="stable")[:, :count]
@@ -120,9 +125,7 @@ def statistic_names(per: str | None) -> tuple[str, ...]:
     return ("mean", "std", "median", "reach", *own)
 
 
-def statistics(
-    away: Floats, prices: Floats, per: Column | None, counts: tuple[int, ...]
-) -> Iterator[Floats]:
+def statistics(away: Floats, prices: Floats, per: Column | None, counts: tuple[int, ...]) -> Floats:
     """Describes the prices of the nearest rows.
 
     ``mean`` is weighted by inverse distance, ``reach`` is the distance of the last row. With a
@@ -130,74 +133,84 @@ def statistics(
     value, and ``along`` is the price that a straight line through the neighbours gives for it.
 
     Args:
-        away: Distances, the smallest first, shape (rows, neighbours).
+        away: Distances, the smallest first, shape (rows, neighbours), at least two rows.
         prices: Of the neighbours, in dollars, shape (rows, neighbours).
         per: A column that the price may go with.
-        counts: Of how many neighbours each is made.
+        counts: Of how many neighbours each is made, the fewest first.
 
-    Yields:
-        For each count the statistics of `statistic_names`, shape (rows,).
+    Returns:
+        The statistics of `statistic_names` for each count, shape (counts * statistics, rows).
     """
-    every = 1 / (away + SOFTENING)
-    for count in counts:
-        weights, some = every[:, :count], prices[:, :count]
-        total = weights.sum(axis=1)
-        mean = (weights * some).sum(axis=1) / total
-        yield mean
-        yield _spread(some)
-        yield _median(some)
-        yield away[:, count - 1]
-        if per is not None:
-            around = per.around[:, :count]
-            level = (weights * around).sum(axis=1) / total
-            ratio = mean / np.where(level > 0, level, np.nan)
-            yield ratio
-            yield ratio * per.here
-            offsets = around - level[:, None]
-            pull = weights * offsets
-            # A ridge, so that neighbours that are all alike give no slope.
-            held = (pull * offsets).sum(axis=1) + RIDGE * total * per.spread**2
-            yield mean + (pull * some).sum(axis=1) / held * (per.here - level)
-
-
-# NumPy's own functions for the next two take most of the time that one row takes.
-
-
-def _spread(prices: Floats) -> Floats:
-    """Standard deviation of each row."""
-    count = prices.shape[1]
-    apart = prices - prices.sum(axis=1, keepdims=True) / count
-    spread: Floats = np.sqrt((apart * apart).sum(axis=1) / count)
-    return spread
-
-
-def _median(prices: Floats) -> Floats:
-    """Median of each row."""
-    count, ordered = prices.shape[1], np.sort(prices, axis=1)
-    return (ordered[:, (count - 1) // 2] + ordered[:, count // 2]) / 2
+    size = np.array(counts)[:, None]
+    medians = np.array([_median(prices[:, :count]) for count in counts])
+    reach = away.T[size[:, 0] - 1]
+    weights, prices = _by_neighbour(1 / (away + SOFTENING)), _by_neighbour(prices)
+    total, weighted = _sums(weights, counts), weights * prices
+    sums = _sums(weighted, counts)
+    mean = sums / total
+    # Whole dollars and their squares add up without any rounding.
+    squares = size * _sums(prices * prices, counts) - _sums(prices, counts) ** 2
+    made = [mean, np.sqrt(np.maximum(squares, 0)) / size, medians, reach]
+    if per is not None:
+        around = _by_neighbour(per.around)
+        pull = weights * around
+        pulls = _sums(pull, counts)
+        level = pulls / total
+        ratio = mean / np.where(level > 0, level, np.nan)
+        # A ridge, so that neighbours that are all alike give no slope.
+        held = _sums(pull * around, counts) - pulls * level + RIDGE * total * per.spread**2
+        slope = (_sums(pull * prices, counts) - sums * level) / held
+        made += [ratio, ratio * per.here, mean + slope * (per.here - level)]
+    return np.stack(made, axis=1).reshape(-1, len(away))
 
 
 def surroundings(
-    away: Floats, around: Floats, here: Floats, counts: tuple[int, ...]
-) -> Iterator[Floats]:
+    away: Floats, around: Features, here: Features, counts: tuple[int, ...]
+) -> Features:
     """Compares columns of a row with those of the nearest rows.
 
     Args:
-        away: Distances, the smallest first, shape (rows, neighbours).
-        around: The columns in the neighbours, shape (columns, rows, neighbours).
-        here: The columns in the rows themselves, shape (columns, rows).
-        counts: Of how many neighbours each mean is made.
+        away: Distances, the smallest first, shape (rows, neighbours), at least two rows.
+        around: The columns in the neighbours, shape (neighbours, rows, columns).
+        here: The columns in the rows themselves, shape (rows, columns).
+        counts: Of how many neighbours each mean is made, the fewest first.
 
-    Yields:
+    Returns:
         For each column and count the mean weighted by inverse distance, and how far the row is
-        above it; each of shape (rows,).
+        above it, shape (columns * counts * 2, rows).
     """
-    every = 1 / (away + SOFTENING)
-    means = []
-    for count in counts:
-        weights = every[:, :count]
-        means.append((weights * around[:, :, :count]).sum(axis=2) / weights.sum(axis=1))
-    for column, own in enumerate(here):
-        for mean in means:
-            yield mean[column]
-            yield own - mean[column]
+    weights = _by_neighbour(1 / (away + SOFTENING)).astype(np.float32)
+    weighted = (around * weights[:, :, None]).reshape(len(weights), -1)
+    total = _sums(weights, counts)[:, :, None]
+    mean = _sums(weighted, counts).reshape(len(counts), *here.shape) / total
+    return np.stack([mean, here - mean], axis=1).transpose(3, 0, 1, 2).reshape(-1, len(here))
+
+
+def _by_neighbour(values: Floats) -> Floats:
+    """Values by neighbour and row: sums over some neighbours then go along the memory."""
+    return np.ascontiguousarray(values.T)
+
+
+def _sums(values: Number, counts: tuple[int, ...]) -> Number:
+    """Sums over the first neighbours.
+
+    Args:
+        values: Shape (neighbours, rows), at least two rows: NumPy adds a lone one up in another
+            order than many.
+        counts: Over how many, the fewest first.
+
+    Returns:
+        Shape (counts, rows).
+    """
+    sums = np.empty((len(counts), values.shape[1]), values.dtype)
+    for number, (start, stop) in enumerate(pairwise((0, *counts))):
+        np.add.reduce(values[start:stop], axis=0, out=sums[number])
+        if number:
+            sums[number] += sums[number - 1]
+    return sums
+
+
+def _median(prices: Floats) -> Floats:
+    """Median of each row; NumPy's own takes most of the time that one row takes."""
+    count, ordered = prices.shape[1], np.sort(prices, axis=1)
+    return (ordered[:, (count - 1) // 2] + ordered[:, count // 2]) / 2

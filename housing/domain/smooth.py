@@ -13,13 +13,13 @@ fractions of a power of two, few enough that Float32 holds all of a sum's digits
 from __future__ import annotations
 
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
+from housing.domain.chunks import CHUNK, in_chunks
 from housing.domain.columns import Frozen
 from housing.domain.nearest import Features, Floats
 
@@ -34,8 +34,6 @@ STEPS: Final = 64
 """Values of a feature in a standard deviation."""
 TURN_STEPS: Final = 1024
 """Values of a wave's turns; with `STEPS`, sums below 256 turns are exact in Float32's 24 bits."""
-CHUNK: Final = 1024
-"""Rows that are guessed at a time, so that what is in use fits into a processor's cache."""
 
 
 class _Kept(Frozen):
@@ -121,19 +119,13 @@ class Smooth:
         """
         dollars = np.empty(len(x))
 
-        def guess(start: int) -> None:
-            rows = slice(start, start + CHUNK)
-            z = self._standardised(x[rows])
+        def guess(some: NDArray[np.intp]) -> None:
+            z = self._standardised(x[some])
             line = (z * self.slopes).sum(axis=1)
             waves = (_wave(self._turned(z) + self.starts) * self.heights).sum(axis=1)
-            dollars[rows] = self.level + line + waves
+            dollars[some] = self.level + line + waves
 
-        starts = range(0, len(x), CHUNK)
-        if len(starts) > 1:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                list(pool.map(guess, starts))
-        else:
-            guess(0)
+        in_chunks(np.arange(len(x)), guess)
         return dollars
 
     def contributions(self, x: Features) -> tuple[float, Floats]:

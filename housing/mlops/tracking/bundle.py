@@ -36,6 +36,7 @@ CODE = (
     "domain/__init__.py",
     "domain/appraiser.py",
     "domain/column_rules.py",
+    "domain/chunks.py",
     "domain/columns.py",
     "domain/config.py",
     "domain/config_rules.py",

@@ -1,0 +1,31 @@
+"""Work on many rows, some at a time, on all cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHUNK: Final = 1024
+"""Rows that are worked on at a time, so that what is in use fits into a processor's cache."""
+
+
+def in_chunks(rows: NDArray[np.intp], work: Callable[[NDArray[np.intp]], None]) -> None:
+    """Does some work for all rows.
+
+    Args:
+        rows: Their numbers, in the order of the work.
+        work: Does it for some rows, which no other call has.
+    """
+    chunks = [rows[start : start + CHUNK] for start in range(0, rows.size, CHUNK)]
+    if chunks:
+        work(chunks[0])  # the others find what this one makes for all
+    if len(chunks) < 2:  # noqa: PLR2004 - the rest is none
+        return
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in [pool.submit(work, chunk) for chunk in chunks[1:]]:
+            done.result()
