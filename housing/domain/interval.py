@@ -17,8 +17,8 @@ import numpy as np
 from housing.domain.coverage import Mask
 from housing.domain.metrics import Numbers, conformal_halfwidth
 
-BINS: Final = 10
-"""Groups of rows with like predictions, at most."""
+BINS: Final = 7
+"""Groups of rows with like predictions, at most: more follow the errors closer, and chance too."""
 ROWS_PER_BIN: Final = 100
 """Rows that say how large the errors of a group are; and rows of errors as everywhere that are
 added to those of a region, so that a few rows move its factor little."""
