@@ -62,7 +62,13 @@ TOUCH_POINTS: dict[str, dict[str, Callable[[], bool]]] = {
             "repro_fn(stage, upstream=upstream, force=force_stage"
             in source(dvc.repo.reproduce._reproduce)
         ),
+    },
+    "execution/lock_entries.py": {
         "dump(update_pipeline)": lambda: takes(dvc.dvcfile.ProjectFile.dump, "update_pipeline"),
+        "an entry comes from to_lockfile, and its file is tracked": lambda: all(
+            part in source(dvc.dvcfile.Lockfile.dump_stages)
+            for part in ("to_lockfile(stage", "scm_context.track_file(")
+        ),
     },
     "execution/inputs.py": {
         "Stage.save_deps": lambda: "self.save_deps(" in source(dvc.stage.Stage.save),

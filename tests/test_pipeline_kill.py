@@ -16,7 +16,6 @@ from typing import Any
 
 import psutil
 import pytest
-from dvc.stage import PipelineStage
 
 from housing.engine.errors import DiskFullError, StageFailedError
 from housing.engine.execution import lockfile, stage_run
@@ -363,12 +362,16 @@ def test_a_disk_that_is_full_when_dvc_lock_is_written_leaves_it_as_it_was(
         stage_run.reproduce(root, "other")
     known = lockfile.read(root)
 
-    def cut_off(*_: object, **__: object) -> None:
-        (root / "dvc.lock").write_text("")
+    write_text = Path.write_text
+
+    def cut_off(path: Path, text: str, **options: str) -> int:
+        if path.name != "dvc.lock":
+            return write_text(path, text, **options)
+        write_text(path, text[: len(text) // 2])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(PipelineStage, "dump", cut_off)
+        patch.setattr(Path, "write_text", cut_off)
         with pytest.raises(DiskFullError):
             stage_run.reproduce(root, "work")
     assert lockfile.read(root) == known

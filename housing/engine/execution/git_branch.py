@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from housing.engine.errors import WriteBackError, fit_to_show
-from housing.engine.execution import lock_entries
+from housing.engine.execution import lock_entries, lock_text
 from housing.engine.execution.git_command import git, is_behind
 
 _log = logging.getLogger("housing.engine.execution")
@@ -113,7 +113,7 @@ def _write(
         _log.warning("the branch has changed %s itself since the run began, and keeps that", key)
     if not changed:
         return Written("", (), tuple(kept))
-    texts = {file: lock_entries.dump(content) for file, content in changed.items()}
+    texts = {file: lock_text.dump(content) for file, content in changed.items()}
     return Written(clone.commit(texts, message), tuple(taken), tuple(kept))
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dvc.stage import PipelineStage
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils import serialize
 
 from housing.engine.errors import EngineError
+from housing.engine.execution import lock_text
+from housing.engine.execution.reasons import noted_in
 from housing.engine.files import write_whole
 from housing.engine.graph import StageNode
 
 _log = logging.getLogger("housing.engine.execution")
 
 _yaml: Any = serialize  # it has no types
-_SCHEMA = {"schema": "2.0"}
 
 
 def entry_of(stage: Any) -> str:  # noqa: ANN401 - DVC publishes no types
@@ -31,6 +34,22 @@ def entry_of(stage: Any) -> str:  # noqa: ANN401 - DVC publishes no types
     """
     text: str = _yaml.dumps_yaml(to_single_stage_lockfile(stage))
     return text
+
+
+def note(stage: Any) -> None:  # noqa: ANN401 - DVC publishes no types
+    """Writes what a stage has just read and written, in place, as DVC's ``stage.dump`` does.
+
+    Args:
+        stage: DVC's stage.
+    """
+    if not isinstance(stage, PipelineStage):
+        stage.dump(update_pipeline=False)
+        return
+    path = noted_in(stage)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    new = lock_text.put(text, {str(stage.name): to_single_stage_lockfile(stage)})
+    path.write_text(new, encoding="utf-8")
+    stage.repo.scm_context.track_file(os.path.relpath(path))
 
 
 def place_of(stage: StageNode) -> tuple[str, str]:
@@ -67,7 +86,8 @@ def merge(root: Path, entries: Mapping[tuple[str, str], str]) -> list[str]:
         known = read(path)
         keys = [key for key, content in new.items() if known.get(key) != content]
         if keys:
-            write(path, known | {key: new[key] for key in keys})
+            text = path.read_text(encoding="utf-8") if path.exists() else ""
+            write_whole(path, lock_text.put(text, {key: new[key] for key in keys}))
             _log.info("%s: took %s from other tasks of the run", file, ", ".join(keys))
         changed += keys
     return changed
@@ -107,23 +127,3 @@ def load(text: str, key: str) -> dict[str, Any]:
     if not isinstance(content, dict) or "cmd" not in content:
         raise EngineError(f"what another task sent is no entry of {key} in dvc.lock: {text!r}")
     return content
-
-
-def dump(entries: Mapping[str, Any]) -> str:
-    """The text of a ``dvc.lock`` in DVC's own form.
-
-    Args:
-        entries: All its entries.
-    """
-    text: str = _yaml.dumps_yaml({**_SCHEMA, "stages": dict(entries)})
-    return text
-
-
-def write(path: Path, entries: Mapping[str, Any]) -> None:
-    """Writes a ``dvc.lock``, whole or not at all.
-
-    Args:
-        path: The file.
-        entries: All its entries.
-    """
-    write_whole(path, dump(entries))

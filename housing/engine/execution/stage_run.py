@@ -274,7 +274,7 @@ class StageRun:
         done = stage.reproduce(**options)
         if done:
             with recovery.journal(self._root, reasons.noted_in(stage)):
-                stage.dump(update_pipeline=False)
+                lock_entries.note(stage)
         if self._command.began:
             note_duration(self._root, self._name, self._command.seconds)
         if self._sharing.push:
