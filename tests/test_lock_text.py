@@ -11,6 +11,7 @@ import pytest
 import yaml
 from dvc.dvcfile import Lockfile
 from dvc.stage import serialize
+from dvc.utils.serialize import dumps_yaml
 
 from housing.engine.execution import lock_text
 
@@ -44,9 +45,14 @@ ENTRIES: dict[str, dict[str, Any]] = {
 }
 
 
+def dump(entries: dict[str, Any]) -> str:
+    """A whole ``dvc.lock`` by DVC's own dumper."""
+    return str(dumps_yaml({"schema": "2.0", "stages": entries}))  # type: ignore[no-untyped-call] # DVC's
+
+
 def written(**entries: dict[str, Any]) -> str:
     """A ``dvc.lock`` as DVC writes it: no two entries share an object."""
-    return lock_text.dump({key: json.loads(json.dumps(entry)) for key, entry in entries.items()})
+    return dump({key: json.loads(json.dumps(entry)) for key, entry in entries.items()})
 
 
 LONGEST_KEY = 128
@@ -60,7 +66,7 @@ TEXTS: dict[str, str] = {
     "it last": written(other=ENTRIES["all"], it=ENTRIES["all"]),
     "it between": written(a=ENTRIES["all"], it=ENTRIES["all"], its=OUT),
     "its name in a command": written(a={"cmd": "x\n  it:\n  its:\n"}, its=OUT),
-    "objects that entries share": lock_text.dump({"it": OUT, "b": OUT, "c": ENTRIES["shared"]}),
+    "objects that entries share": dump({"it": OUT, "b": OUT, "c": ENTRIES["shared"]}),
     "a comment": written(other=OUT, it=OUT).replace("  it:", "  # ours\n  it:"),
     "data sets": "schema: '2.0'\nstages:\n  it:\n    cmd: a\ndatasets:\n- name: d\n",
     "no entry": "schema: '2.0'\nstages: {}\n",
@@ -111,7 +117,7 @@ def test_each_entry_of_this_repository_is_put_in_place_without_dvc(
     entries = yaml.safe_load(OWN)["stages"]
     assert len(entries) > 5
     changed = {key: {**entry, "cmd": f"nice {entry['cmd']}"} for key, entry in entries.items()}
-    wanted = lock_text.dump(changed)
+    wanted = dump(changed)
     monkeypatch.delattr(lock_text, "_by_dvc")
     assert lock_text.put(OWN, changed) == wanted
     assert lock_text.put(wanted, entries) == OWN

@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from housing.engine.errors import WriteBackError, fit_to_show
 from housing.engine.execution import lock_entries, lock_text
@@ -95,9 +94,10 @@ def _write(
     taken: list[str] = []
     kept: list[str] = []
     files = sorted({file for file, _ in entries})
-    changed: dict[str, dict[str, Any]] = {}
+    texts: dict[str, str] = {}
     for file in files:
-        before, now = lock_entries.read(base / file), lock_entries.parse(clone.read(file), file)
+        text = clone.read(file)
+        before, now = lock_entries.read(base / file), lock_entries.parse(text, file)
         ours = {
             key: lock_entries.load(text, key)
             for (lock, key), text in entries.items()
@@ -108,12 +108,11 @@ def _write(
         taken += free
         kept += [key for key in own if key not in free]
         if free:
-            changed[file] = now | {key: ours[key] for key in free}
+            texts[file] = lock_text.put(text, {key: ours[key] for key in free})
     for key in kept:
         _log.warning("the branch has changed %s itself since the run began, and keeps that", key)
-    if not changed:
+    if not texts:
         return Written("", (), tuple(kept))
-    texts = {file: lock_text.dump(content) for file, content in changed.items()}
     return Written(clone.commit(texts, message), tuple(taken), tuple(kept))
 
 

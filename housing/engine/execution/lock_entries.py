@@ -49,7 +49,8 @@ def note(stage: Any) -> None:  # noqa: ANN401 - DVC publishes no types
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     new = lock_text.put(text, {str(stage.name): to_single_stage_lockfile(stage)})
     path.write_text(new, encoding="utf-8")
-    stage.repo.scm_context.track_file(os.path.relpath(path))
+    if new != text:
+        stage.repo.scm_context.track_file(os.path.relpath(path))
 
 
 def place_of(stage: StageNode) -> tuple[str, str]:

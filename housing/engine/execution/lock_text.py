@@ -37,16 +37,6 @@ def put(text: str, entries: Mapping[str, Mapping[str, Any]]) -> str:
     return text
 
 
-def dump(entries: Mapping[str, Any]) -> str:
-    """The text of a ``dvc.lock`` with these entries alone.
-
-    Args:
-        entries: All its entries.
-    """
-    text: str = _yaml.dumps_yaml({**_SCHEMA, "stages": dict(entries)})
-    return text
-
-
 def _by_dvc(text: str, key: str, entry: Mapping[str, Any]) -> str:
     """As `dvc.dvcfile.Lockfile.dump_stages` does it."""
     data = _yaml.parse_yaml_for_update(text, "dvc.lock") if text else {}
@@ -73,9 +63,9 @@ def _spliced(text: str, key: str, entry: Mapping[str, Any]) -> str | None:
     start, end = _lines_of(block[: block.index("\n") + 1], body)
     new = f"{_HEAD}{body[:start]}{block}{body[end:]}"
     before, own, now = (_entries(each) for each in (text, f"stages:\n{block}", new))
-    is_new = start == len(body)
-    is_right = [*now.items()] == [*{**before, **own}.items()] and is_new != (key in before)
-    return new if is_right else None
+    if before is None or own is None or now is None or (start == len(body)) == (key in before):
+        return None
+    return new if [*now.items()] == [*{**before, **own}.items()] else None
 
 
 def _lines_of(first: str, body: str) -> tuple[int, int]:
@@ -87,10 +77,10 @@ def _lines_of(first: str, body: str) -> tuple[int, int]:
     return found.start(), after.start() if after else len(body)
 
 
-def _entries(text: str) -> dict[str, Any]:
-    """All entries, of strings alone: in those YAML's versions 1.1 and 1.2 agree."""
+def _entries(text: str) -> dict[str, Any] | None:
+    """All entries, of strings alone, in which YAML 1.1 and 1.2 agree; None where it is no YAML."""
     try:
         content = yaml.load(text, _LOADER)  # noqa: S506 - it makes strings, lists and dicts alone
     except yaml.YAMLError:
-        return {}
+        return None
     return dict(content["stages"])

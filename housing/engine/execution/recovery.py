@@ -1,6 +1,6 @@
 """Putting right what a killed DVC left behind: half a ``dvc.lock``, a stale or broken rwlock.
 
-DVC rewrites both files in place. All of this runs under DVC's repository lock, which every writer
+Both files are rewritten in place. All of this runs under DVC's repository lock, which every writer
 of the two files holds.
 """
 
@@ -36,7 +36,7 @@ def journal(root: Path, lockfile: Path) -> Iterator[None]:
 
     Args:
         root: DVC's root folder.
-        lockfile: The ``dvc.lock``, or ``.dvc`` file, that DVC is about to rewrite in place.
+        lockfile: The ``dvc.lock``, or ``.dvc`` file, that is about to be rewritten in place.
     """
     kept = root / _JOURNAL / quote(str(lockfile.relative_to(root)), safe="")
     write_whole(kept, lockfile.read_bytes() if lockfile.exists() else b"")
