@@ -81,7 +81,7 @@ def search(settings: Settings, params: Params, candidate: str, trials: int) -> o
     store.parent.mkdir(exist_ok=True)
     study = optuna.create_study(
         storage=f"sqlite:///{store}",
-        study_name=candidate,
+        study_name=" ".join([candidate, *_space()]),  # other settings are another search
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(seed=params.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
