@@ -14,8 +14,8 @@ from housing.domain.config import CandidateParams, NeighbourParams, load_params,
 from housing.domain.features import Transform, label
 from housing.domain.metrics import regression_metrics
 from housing.domain.model import Model
-from housing.domain.nearest import SOFTENING
-from housing.domain.neighbours import Neighbours
+from housing.domain.nearest import SOFTENING, Features
+from housing.domain.neighbours import SLACK, Neighbours
 from housing.domain.split import row_ids
 from housing.domain.tables import Table
 from housing.domain.training import Training, stop_early, train
@@ -70,6 +70,12 @@ def asked(neighbours: Neighbours, rows: Table) -> np.ndarray[Any, np.dtype[np.fl
     return neighbours.apply(rows.frame.select(neighbours.columns).to_numpy())
 
 
+def among_training(neighbours: Neighbours, rows: Table) -> Features:
+    made = np.empty((len(rows.y), len(neighbours.names)), dtype=np.float32)
+    neighbours.apply_to_training(rows, made)
+    return made
+
+
 @pytest.fixture(scope="module")
 def training() -> Training:
     return train(SETTINGS, TRAIN, VALIDATION, 7, TRANSFORM)
@@ -116,7 +122,7 @@ def test_the_price_follows_a_column_where_the_neighbours_show_it() -> None:
 
 
 def test_a_training_row_sees_the_others_as_a_new_row_sees_all() -> None:
-    made = fit().apply_to_training(TRAIN)
+    made = among_training(fit(), TRAIN)
     for row in (0, 17, 899):
         rest = Table(TRAIN.frame.filter(pl.int_range(pl.len()) != row))
         alone = asked(fit(rest), Table(TRAIN.frame[row : row + 1]))
@@ -130,7 +136,7 @@ def test_no_price_of_the_own_identity_reaches_a_training_row() -> None:
     before = table(pairs, TRANSFORM)
     price = pl.when(pl.int_range(pl.len()) % 300 == 5).then(pl.lit(9e5)).otherwise(pl.col("price"))
     after = table(pairs.with_columns(price.alias("price")), TRANSFORM)
-    first, second = (fit(rows).apply_to_training(rows) for rows in (before, after))
+    first, second = (among_training(fit(rows), rows) for rows in (before, after))
     assert np.array_equal(first[[5, 305]], second[[5, 305]])
     assert not np.array_equal(first, second)
 
@@ -176,6 +182,23 @@ def test_rows_are_priced_one_by_one_as_together_and_from_a_file(
     assert next(iter(loaded.importance())).startswith(("near_", "alike_", "around_"))
 
 
+def test_alike_rows_are_within_the_slack_of_the_nearest() -> None:
+    neighbours = fit(settings=ASKED.model_copy(update={"alike": (1, 10)}))
+    rows = neighbours._mix(neighbours.rows)
+    for own, made, table_ in (
+        (0, asked(neighbours, TEST), TEST),
+        (1, among_training(neighbours, TRAIN), TRAIN),  # none finds itself
+    ):
+        points = neighbours._mix(table_.frame.select(neighbours.columns).to_numpy())
+        apart = np.sort(np.sqrt(((points[:, None] - rows[None]) ** 2).sum(axis=2)), axis=1)
+        found = dict(zip(neighbours.names, made.T, strict=True))
+        for count in (1, 10):
+            reach, exact = found[f"alike_{count}_reach"], apart[:, count + own - 1]
+            assert (reach >= exact * (1 - 1e-6)).all()
+            assert (reach <= exact * (1 + SLACK) * (1 + 1e-6)).all()
+    assert (found["alike_10_reach"] > exact * (1 + 1e-6)).any()  # so it is used
+
+
 def test_a_lone_row_has_the_same_features_as_among_others() -> None:
     neighbours = fit(settings=ASKED.model_copy(update={"near": (3, 50), "around": (30,)}))
     alone = [asked(neighbours, Table(TEST.frame[row : row + 1]))[0] for row in range(60)]
@@ -196,7 +219,7 @@ def test_a_row_without_a_location_has_no_neighbours_and_is_none(training: Traini
     rows = table(lost, TRANSFORM)
     neighbours = fit(rows)
     assert len(neighbours.prices) == 899
-    made = neighbours.apply_to_training(rows)
+    made = among_training(neighbours, rows)
     assert np.isnan(made[3]).all()
     assert np.isfinite(np.delete(made, 3, axis=0)).all()
     assert np.isfinite(training.model.predict(rows.x[:5])).all()
@@ -206,7 +229,7 @@ def test_fewer_rows_than_asked_for_are_enough() -> None:
     few = table(HOUSES["train"][:4], TRANSFORM)
     neighbours = fit(few, ASKED.model_copy(update={"near": (3, 8, 20)}))
     assert neighbours.settings.near == (3,)
-    assert np.isfinite(neighbours.apply_to_training(few)).all()
+    assert np.isfinite(among_training(neighbours, few)).all()
     with pytest.raises(ModelError, match=r"only 1 training row\(s\) have neighbours on the map"):
         fit(table(HOUSES["train"][:1], TRANSFORM))
 

@@ -1,4 +1,8 @@
-"""The formulas of the features, as Polars expressions that look at one row at a time."""
+"""The formulas of the features, as Polars expressions that look at one row at a time.
+
+Instead of dividing by a number they multiply with its inverse: Polars does so itself, but not in a
+table of one row, which would then have other bits.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +71,7 @@ def distance(place: Coordinates) -> pl.Expr:
 
 def years(date: str) -> pl.Expr:
     """A date as a number of years, such as 2014.41: what a column of years can be taken from."""
-    return 1970 + pl.col(date).cast(pl.Int32).cast(pl.Float64) / DAYS_PER_YEAR
+    return 1970 + pl.col(date).cast(pl.Int32).cast(pl.Float64) * (1 / DAYS_PER_YEAR)
 
 
 def of_date(date: str) -> list[tuple[str, pl.Expr]]:
@@ -90,7 +94,7 @@ def rotated(latitude: pl.Expr, longitude: pl.Expr, degrees: float) -> list[tuple
 
 def standardise(value: pl.Expr, scale: Scale) -> pl.Expr:
     """A number as (value - mean) / scale in Float32."""
-    return ((value - scale.mean) / scale.scale).cast(pl.Float32)
+    return ((value - scale.mean) * (1 / scale.scale)).cast(pl.Float32)
 
 
 def finite(number: pl.Expr) -> pl.Expr:

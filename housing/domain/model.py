@@ -69,13 +69,13 @@ class Model:
             )
         dollars = np.empty(len(x))
 
-        def price(some: NDArray[np.intp]) -> None:
+        def price(some: NDArray[np.intp] | slice) -> None:
             complete = self._complete(x[some])
             guess = 0.0 if self.smooth is None else self.smooth.predict(complete)
             dollars[some] = self._boosted(complete) + guess
 
         if self._linear:  # XGBoost lets several threads ask trees only
-            price(np.arange(len(x)))
+            price(slice(None))
         elif self.neighbours is None:
             in_chunks(np.arange(len(x)), price)
         else:

@@ -52,7 +52,7 @@ SPREAD: Final = math.sqrt(12)
 """Standard deviations of a uniform distribution in its width."""
 SLACK: Final = 2.0
 """Share by which alike rows may be farther than the nearest ones: the search among so many
-dimensions then takes less than half of the time, and validation finds no difference."""
+dimensions then takes less than half of the time, and validation hardly tells the difference."""
 STRIP: Final = 10.0
 """Height in km of the strips of the map in which rows are looked up."""
 
@@ -168,20 +168,21 @@ class Neighbours:
             The features called `names`, shape (rows, names): dollars, for ``reach`` km on the map
             or weighted standard deviations. NaN for a row without a location.
         """
-        return self._apply(x, None)
+        made = np.empty((len(x), len(self.names)), dtype=np.float32)
+        self._apply(x, None, made)
+        return made
 
-    def apply_to_training(self, train: Table) -> Features:
+    def apply_to_training(self, train: Table, made: Features) -> None:
         """Makes the features of the training rows, without the prices of their own identity.
 
         Args:
             train: The table that `fit` got.
-
-        Returns:
-            As `apply`.
+            made: Where they go, in the form that `apply` returns: a part of a larger table, which
+                need not be copied.
         """
         x = train.frame.select(self.columns).to_numpy(order="c")
         _, codes = np.unique(train.frame[ROW].to_numpy(), return_inverse=True)
-        return self._apply(x, Own(codes, codes[self._located(x)]))
+        self._apply(x, Own(codes, codes[self._located(x)]), made)
 
     def most_similar(self, row: Features, count: int) -> tuple[NDArray[np.intp], Floats]:
         """Finds the training rows nearest to a row, with attributes where there are any.
@@ -230,7 +231,7 @@ class Neighbours:
         )
 
     def in_order(self, x: Features) -> NDArray[np.intp]:
-        """Numbers of rows from east to west in strips from south to north, the unlocated ones last.
+        """Numbers of rows from west to east, in strips from south to north.
 
         Rows that are near each other are looked up one after the other, where what the last search
         read is still in the processor's cache: a quarter of the time of all searches.
@@ -241,8 +242,7 @@ class Neighbours:
         north, east = self._places(x).T
         return np.lexsort((east, np.floor(north / STRIP)))
 
-    def _apply(self, x: Features, own: Own | None) -> Features:
-        made = np.empty((len(x), len(self.names)), dtype=np.float32)
+    def _apply(self, x: Features, own: Own | None, made: Features) -> None:
         located = self._located(x)
         made[~located] = np.nan
 
@@ -254,7 +254,6 @@ class Neighbours:
 
         order = self.in_order(x)
         in_chunks(order[located[order]], make)
-        return made
 
     def _features(self, x: Features, own: Own | None) -> Floats:
         """The columns of `names`, for rows with a location, shape (names, rows)."""

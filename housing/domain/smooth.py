@@ -13,6 +13,7 @@ fractions of a power of two, few enough that Float32 holds all of a sum's digits
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -83,10 +84,7 @@ class Smooth:
         """
         random = np.random.default_rng(seed)
         count = x.shape[1]
-        known = np.isfinite(x)
-        rows = np.maximum(known.sum(axis=0), 1)
-        mean = np.where(known, x, 0).sum(axis=0, dtype=np.float64) / rows
-        spread = np.sqrt((np.where(known, x - mean, 0) ** 2).sum(axis=0) / rows)
+        mean, spread = _moments(x)
         width = FREQUENCY / (2 * math.pi) / math.sqrt(count)
         blank = cls(
             mean=mean.astype(np.float32),
@@ -211,6 +209,22 @@ class Smooth:
         """How far each wave has turned since the means, shape (rows, waves)."""
         turned: Features = z @ self.turns
         return turned
+
+
+def _moments(x: Features) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of what is there of each feature, some rows at a time."""
+    chunks = [x[start : start + CHUNK] for start in range(0, len(x), CHUNK)]
+    rows = np.maximum(np.sum([np.isfinite(some).sum(axis=0) for some in chunks], axis=0), 1)
+
+    def mean_of(values: Callable[[Features], Floats]) -> Floats:
+        sums = np.zeros(x.shape[1])
+        for some in chunks:
+            sums += np.where(np.isfinite(some), values(some), 0).sum(axis=0)
+        found: Floats = sums / rows
+        return found
+
+    mean = mean_of(lambda some: some.astype(np.float64))
+    return mean, np.sqrt(mean_of(lambda some: (some - mean) ** 2))
 
 
 def _rounded(values: Floats | Features, steps: int) -> Features:

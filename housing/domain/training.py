@@ -92,9 +92,8 @@ def train(
     """
     first = stop_early(settings, train, validation, seed, transform)
     rows = Table.joined(train, validation)
-    neighbours, x = _features(settings, rows, transform)
-    smooth = _guess(settings, x, rows, seed)
-    booster, _ = _boost(settings, _matrix(x, rows, smooth), seed, first.best_iteration + 1)
+    neighbours, smooth, matrix = _learned_from(settings, rows, seed, transform)
+    booster, _ = _boost(settings, matrix, seed, first.best_iteration + 1)
     return Training(Model(booster, rows.features, neighbours, smooth), first)
 
 
@@ -106,10 +105,9 @@ def stop_early(
     transform: Transform | None = None,
 ) -> Stopped:
     """Trains one candidate on the training rows alone, see `train`."""
-    neighbours, x = _features(settings, train, transform)
-    smooth = _guess(settings, x, train, seed)
-    matrix = _matrix(x, train, smooth)
-    held_out = _matrix(completed(validation.x, train.features, neighbours), validation, smooth)
+    neighbours, smooth, matrix = _learned_from(settings, train, seed, transform)
+    x = completed(validation.x, train.features, neighbours)
+    held_out = _matrix(settings, x, _left(validation, x, smooth), matrix)
     booster, curve = _boost(settings, matrix, seed, settings.n_estimators, held_out)
     best = int(booster.best_iteration)
     if settings.booster == "gbtree":
@@ -119,6 +117,15 @@ def stop_early(
         booster, _ = _boost(settings, matrix, seed, best + 1)
     model = Model(booster, train.features, neighbours, smooth)
     return Stopped(model, best, curve, model.predict(validation.x))
+
+
+def _learned_from(
+    settings: CandidateParams, rows: Table, seed: int, transform: Transform | None
+) -> tuple[Neighbours | None, Smooth | None, DMatrix]:
+    """Makes all that a booster learns from: the features are not kept beside the matrix."""
+    neighbours, x = _features(settings, rows, transform)
+    smooth = Smooth.fit(x, rows.y, settings.waves, seed) if settings.waves else None
+    return neighbours, smooth, _matrix(settings, x, _left(rows, x, smooth))
 
 
 def _features(
@@ -133,19 +140,38 @@ def _features(
             "hand it to train, or take neighbours out of the candidate's settings",
         )
     neighbours = Neighbours.fit(rows, transform, settings.neighbours)
-    return neighbours, np.hstack([rows.x, neighbours.apply_to_training(rows)])
+    own = len(rows.features)
+    x = np.empty((len(rows.x), own + len(neighbours.names)), dtype=np.float32)
+    x[:, :own] = rows.x
+    neighbours.apply_to_training(rows, x[:, own:])
+    return neighbours, x
 
 
-def _guess(settings: CandidateParams, x: Features, rows: Table, seed: int) -> Smooth | None:
-    return Smooth.fit(x, rows.y, settings.waves, seed) if settings.waves else None
-
-
-def _matrix(x: Features, rows: Table, smooth: Smooth | None) -> DMatrix:
+def _left(rows: Table, x: Features, smooth: Smooth | None) -> NDArray[np.float64]:
     """What the booster learns: the prices, or what the smooth guess leaves of them."""
-    from xgboost import DMatrix
+    return rows.y if smooth is None else rows.y - smooth.predict(x)
+
+
+def _matrix(
+    settings: CandidateParams,
+    x: Features,
+    prices: NDArray[np.float64],
+    learned_from: DMatrix | None = None,
+) -> DMatrix:
+    """Hands rows to XGBoost, for trees with a byte for each value, in which they learn.
+
+    Args:
+        settings: Of the candidate.
+        x: All features, shape (rows, features).
+        prices: What is learned, shape (rows,).
+        learned_from: The matrix that says where the bytes cut the features; None for that itself.
+    """
+    from xgboost import DMatrix, QuantileDMatrix
 
     with _refusals():
-        return DMatrix(x, rows.y if smooth is None else rows.y - smooth.predict(x))
+        if settings.booster == "gblinear":
+            return DMatrix(x, prices)
+        return QuantileDMatrix(x, prices, ref=learned_from, nthread=1)
 
 
 def _boost(
