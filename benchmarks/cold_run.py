@@ -3,8 +3,8 @@
 This repository's pipeline runs through a real scheduler on data that no cache knows. Of each task
 on the path that decided when the run ended, the seconds are split: waiting for the scheduler,
 Airflow's own part, DVC (hashing, locks, the cache), imports of the stage's script, and the work
-itself. Imports are measured apart, in the same sitting; DVC's part is what remains of the stage's
-seconds.
+itself. Imports are measured apart, in the same sitting; the work is what then remains of the
+command's seconds.
 
 Usage: ``make bench``, or
 ``UV_ENV_FILE=local.env uv run python benchmarks/cold_run.py [REPEATS]``
@@ -89,11 +89,11 @@ def split(services: Airflow, root: Path, imported: Mapping[str, float]) -> dict[
             seconds["gate and after" if name in GATE else "Airflow's tasks"] += whole
             continue
         record = services.client.get(f"{here}/{name}/xcomEntries/return_value").json()["value"]
-        stage, work = record["stage"], last_duration(root, record["stage"]) or 0.0
+        stage, command = record["stage"], last_duration(root, record["stage"]) or 0.0
         seconds["Airflow's tasks"] += whole - record["seconds"]
         seconds["imports"] += imported[stage]
-        seconds["work of the stages"] += work
-        seconds["DVC"] += record["seconds"] - imported[stage] - work
+        seconds["work of the stages"] += command - imported[stage]
+        seconds["DVC"] += record["seconds"] - command
     return seconds
 
 
