@@ -96,8 +96,8 @@ def _write(
     files = sorted({file for file, _ in entries})
     texts: dict[str, str] = {}
     for file in files:
-        text = clone.read(file)
-        before, now = lock_entries.read(base / file), lock_entries.parse(text, file)
+        content = clone.read(file)
+        before, now = lock_entries.read(base / file), lock_entries.parse(content, file)
         ours = {
             key: lock_entries.load(text, key)
             for (lock, key), text in entries.items()
@@ -108,7 +108,7 @@ def _write(
         taken += free
         kept += [key for key in own if key not in free]
         if free:
-            texts[file] = lock_text.put(text, {key: ours[key] for key in free})
+            texts[file] = lock_text.put(content, {key: ours[key] for key in free})
     for key in kept:
         _log.warning("the branch has changed %s itself since the run began, and keeps that", key)
     if not texts:

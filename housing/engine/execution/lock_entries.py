@@ -46,7 +46,7 @@ def note(stage: Any) -> None:  # noqa: ANN401 - DVC publishes no types
         stage.dump(update_pipeline=False)
         return
     path = noted_in(stage)
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = _text(path)
     new = lock_text.put(text, {str(stage.name): to_single_stage_lockfile(stage)})
     path.write_text(new, encoding="utf-8")
     if new != text:
@@ -84,10 +84,10 @@ def merge(root: Path, entries: Mapping[tuple[str, str], str]) -> list[str]:
         by_file.setdefault(file, {})[key] = load(text, key)
     for file, new in by_file.items():
         path = root / file
-        known = read(path)
+        text = _text(path)
+        known = parse(text, str(path))
         keys = [key for key, content in new.items() if known.get(key) != content]
         if keys:
-            text = path.read_text(encoding="utf-8") if path.exists() else ""
             write_whole(path, lock_text.put(text, {key: new[key] for key in keys}))
             _log.info("%s: took %s from other tasks of the run", file, ", ".join(keys))
         changed += keys
@@ -100,7 +100,7 @@ def read(path: Path) -> dict[str, Any]:
     Args:
         path: The file.
     """
-    return parse(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {}
+    return parse(_text(path), str(path))
 
 
 def parse(text: str, name: str) -> dict[str, Any]:
@@ -128,3 +128,7 @@ def load(text: str, key: str) -> dict[str, Any]:
     if not isinstance(content, dict) or "cmd" not in content:
         raise EngineError(f"what another task sent is no entry of {key} in dvc.lock: {text!r}")
     return content
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
