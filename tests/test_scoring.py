@@ -74,7 +74,7 @@ class Here:
         """Has nothing to close."""
 
     def price(self, rows: pl.DataFrame) -> pl.DataFrame:
-        dollars = self.model.predict(self.transform.apply(rows).to_numpy(order="c"))
+        dollars = self.model.predict(self.transform.matrix(rows))
         price = pl.Series("prediction", dollars)
         return pl.DataFrame([price, (price - HALFWIDTH).alias("lower")]).with_columns(
             upper=price + HALFWIDTH

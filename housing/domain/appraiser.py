@@ -104,7 +104,7 @@ class Appraiser:
 
     def _answer(self, houses: pl.DataFrame) -> tuple[NDArray[np.float32], Prices]:
         """The features of good rows, their prices and the ends of the intervals."""
-        x = self.transform.apply(houses).to_numpy(order="c")
+        x = self.transform.matrix(houses)
         price = self.model.predict(x)
         names = dict(zip(self.transform.location or (), ("latitude", "longitude"), strict=False))
         here = houses.select([*names]).rename(names)

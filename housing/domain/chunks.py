@@ -21,11 +21,12 @@ def in_chunks(rows: NDArray[np.intp], work: Callable[[NDArray[np.intp]], None]) 
         rows: Their numbers, in the order of the work.
         work: Does it for some rows, which no other call has.
     """
-    chunks = [rows[start : start + CHUNK] for start in range(0, rows.size, CHUNK)]
-    if chunks:
-        work(chunks[0])  # the others find what this one makes for all
-    if len(chunks) < 2:  # noqa: PLR2004 - the rest is none
+    first, rest = rows[:CHUNK], rows[CHUNK:]
+    if first.size:
+        work(first)  # the others find what this one makes for all
+    if not rest.size:
         return
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in [pool.submit(work, chunk) for chunk in chunks[1:]]:
+        starts = range(0, rest.size, CHUNK)
+        for done in [pool.submit(work, rest[start : start + CHUNK]) for start in starts]:
             done.result()

@@ -1,8 +1,8 @@
 """From the columns of a house to what a model sees: one transformation for every use.
 
 Training, evaluation and batch scoring apply the same ``Transform``. It is fitted on training rows
-only, kept as readable JSON, and applied as Polars expressions that look at one row at a time, so a
-table in memory, a streamed file and a single house give the same numbers.
+only, kept as readable JSON, and looks at one row at a time, so a table, a batch of it and a single
+house give the same numbers.
 
 One feature is made of prices: what houses with the same text in a column cost on average. A
 training row gets that average from training rows of other identities alone (see
@@ -18,10 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from housing.domain.columns import ColumnType, DataParams, Frozen
@@ -31,11 +32,10 @@ from housing.domain.formulas import (
     Scale,
     direction,
     distance,
-    finite,
     mean_price,
     of_date,
     rotated,
-    standardise,
+    standardised,
     years,
 )
 from housing.domain.tables import LATITUDE, LONGITUDE, META, ROW, TARGET
@@ -49,7 +49,8 @@ FOLDS: Final = 5
 PRIOR_ROWS: Final = 5
 """Rows at the mean price of all that are added to the rows of each text."""
 
-AnyFrame = TypeVar("AnyFrame", pl.DataFrame, pl.LazyFrame)
+BATCH: Final = 2**16
+"""Rows that are turned into features at a time."""
 
 
 @dataclass(frozen=True, eq=False)  # expressions cannot be compared
@@ -59,14 +60,10 @@ class _Selections:
     Attributes:
         columns: What the features are made of.
         made: The features before they are standardised.
-        scaled: The features, with what is no number.
-        clean: The features.
     """
 
     columns: list[pl.Expr]
     made: list[pl.Expr]
-    scaled: list[pl.Expr]
-    clean: list[pl.Expr]
 
 
 class Transform(Frozen):
@@ -97,7 +94,7 @@ class Transform(Frozen):
     categories: dict[str, tuple[str, ...]]
     prices: dict[str, MeanPrices]
 
-    @property
+    @cached_property
     def features(self) -> tuple[str, ...]:
         """Names of the features, in the order the model sees them."""
         return tuple(expression.meta.output_name() for expression in self._selections.made)
@@ -144,25 +141,37 @@ class Transform(Frozen):
             raise ConfigError(f"two features are called {twice[0]!r}", "rename one in params.yaml")
         return fitted
 
-    def apply(self, frame: AnyFrame) -> AnyFrame:
-        """Turns raw columns into features.
-
-        Args:
-            frame: Rows with at least the columns of ``inputs``, in memory or lazy.
+    def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Turns raw columns into features, see `matrix`.
 
         Returns:
             One Float32 column for each feature and nothing else, rows in the same order, NaN where
             a number is missing.
+        """
+        return pl.DataFrame(self.matrix(frame), schema=list(self.features))
+
+    def matrix(self, frame: pl.DataFrame) -> NDArray[np.float32]:
+        """Turns raw columns into features as a model takes them.
+
+        Args:
+            frame: Rows with at least the columns of ``inputs``.
+
+        Returns:
+            Shape (rows, features), NaN where a number is missing.
 
         Raises:
             DataError: A column is missing.
         """
-        _require(frame.collect_schema().names(), self.inputs)
-        steps = self._selections
-        for selection in (steps.columns, steps.made, steps.scaled, steps.clean):
+        _require(frame.columns, self.inputs)
+        x = np.empty((frame.height, len(self.features)), dtype=np.float32)
+        # Before they are standardised, all numbers take twice the memory.
+        for start in range(0, frame.height, BATCH):
+            numbers = frame[start : start + BATCH]
             # One expression after the other: to hand them to threads takes longer than a house.
-            frame = frame.select_seq(selection)
-        return frame
+            for selection in (self._selections.columns, self._selections.made):
+                numbers = numbers.select_seq(selection)
+            x[start : start + BATCH] = standardised(numbers.to_numpy(order="c"), self._scales)
+        return x
 
     def apply_to_training(self, train: pl.DataFrame, ids: pl.Series, target: str) -> pl.DataFrame:
         """Turns the training rows into features, each without the prices of its own identity.
@@ -181,9 +190,7 @@ class Transform(Frozen):
             As ``apply``.
         """
         if not self.prices:
-            # Batch by batch: before they are standardised, all numbers take twice the memory. There
-            # are more batches on more cores, and as many chunks would show in a Parquet file.
-            return self.apply(train.lazy()).collect(engine="streaming").rechunk()
+            return self.apply(train)
         fold = pl.Series([int(row, 16) % FOLDS for row in ids], dtype=pl.Int64)
         parts = []
         for number in range(FOLDS):
@@ -194,9 +201,10 @@ class Transform(Frozen):
         return pl.concat(parts)[np.argsort(np.argsort(fold, kind="stable"), kind="stable")]
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copies as pydantic does, but for the selections: the copy makes them of its own parts."""
+        """Copies as pydantic does, but what is made of the parts: the copy makes it of its own."""
         copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("_selections", None)
+        for name in ("features", "_selections", "_scales"):
+            copied.__dict__.pop(name, None)
         return copied
 
     def save(self, path: Path) -> None:
@@ -230,18 +238,18 @@ class Transform(Frozen):
         made += [
             (pl.col(column) == level)
             .fill_null(value=False)
-            .cast(pl.Float32)
+            .cast(pl.Float64)
             .alias(f"{column}={level}")
             for column, known in self.categories.items()
             for level in known
         ]
-        # By position: in `pl.col` a name such as "^a$" would be a pattern.
-        scaled = [
-            standardise(pl.nth(position), scale).alias(name)
-            for position, (name, scale) in enumerate(self.numbers.items())
-        ]
-        scaled += [pl.nth(position) for position in range(len(scaled), len(made))]
-        return _Selections(self._columns, made, scaled, [finite(pl.all())])
+        return _Selections(self._columns, made)
+
+    @cached_property
+    def _scales(self) -> list[Scale]:
+        """Of each feature; a category stays 0 or 1."""
+        as_it_is = Scale(mean=0.0, scale=1.0)
+        return [self.numbers.get(name, as_it_is) for name in self.features]
 
     @property
     def _columns(self) -> list[pl.Expr]:

@@ -1,4 +1,4 @@
-"""The formulas of the features, as Polars expressions that look at one row at a time.
+"""The formulas of the features, which look at one row at a time.
 
 Instead of dividing by a number they multiply with its inverse: Polars does so itself, but not in a
 table of one row, which would then have other bits.
@@ -7,8 +7,11 @@ table of one row, which would then have other bits.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from housing.domain.columns import Frozen
 from housing.domain.config import Coordinates
@@ -92,21 +95,25 @@ def rotated(latitude: pl.Expr, longitude: pl.Expr, degrees: float) -> list[tuple
     ]
 
 
-def standardise(value: pl.Expr, scale: Scale) -> pl.Expr:
-    """A number as (value - mean) / scale in Float32."""
-    return ((value - scale.mean) * (1 / scale.scale)).cast(pl.Float32)
-
-
-def finite(number: pl.Expr) -> pl.Expr:
-    """A Float32 number, NaN where there is none.
-
-    A null, a division by zero and an overflow are all "no number", which models take as NaN.
-    """
-    return pl.when(number.is_finite()).then(number).otherwise(pl.lit(math.nan, dtype=pl.Float32))
-
-
 def mean_price(text: str, prices: MeanPrices) -> pl.Expr:
     """What houses with the same text in this column cost on average, in dollars."""
     return pl.col(text).replace_strict(
         prices.known, default=prices.overall, return_dtype=pl.Float64
     )
+
+
+def standardised(numbers: NDArray[np.float64], scales: Sequence[Scale]) -> NDArray[np.float32]:
+    """Numbers as (value - mean) / scale in Float32, NaN where there is none.
+
+    A null, a division by zero and an overflow are all "no number", which models take as NaN.
+
+    Args:
+        numbers: Shape (rows, features), NaN for null.
+        scales: Of each feature.
+    """
+    means = np.array([scale.mean for scale in scales])
+    inverse = np.array([1 / scale.scale for scale in scales])
+    with np.errstate(over="ignore", invalid="ignore"):
+        features: NDArray[np.float32] = ((numbers - means) * inverse).astype(np.float32)
+    features[~np.isfinite(features)] = np.nan
+    return features

@@ -144,22 +144,30 @@ def statistics(away: Floats, prices: Floats, per: Column | None, counts: tuple[i
     size = np.array(counts)[:, None]
     medians = np.array([_median(prices[:, :count]) for count in counts])
     reach = away.T[size[:, 0] - 1]
-    weights, prices = _by_neighbour(1 / (away + SOFTENING)), _by_neighbour(prices)
-    total, weighted = _sums(weights, counts), weights * prices
-    sums = _sums(weighted, counts)
-    mean = sums / total
-    # Whole dollars and their squares add up without any rounding.
-    squares = size * _sums(prices * prices, counts) - _sums(prices, counts) ** 2
-    made = [mean, np.sqrt(np.maximum(squares, 0)) / size, medians, reach]
+    # Neighbour by neighbour in one array: a sum goes along the memory, and there is only one.
+    terms = np.empty((prices.shape[1], 4 if per is None else 7, len(away)))
+    weights, price, square, weighted = (terms[:, number] for number in range(4))
+    np.divide(1, away.T + SOFTENING, out=weights)
+    price[:] = prices.T
+    np.multiply(price, price, out=square)
+    np.multiply(weights, price, out=weighted)
     if per is not None:
-        around = _by_neighbour(per.around)
-        pull = weights * around
-        pulls = _sums(pull, counts)
+        around = per.around.T
+        pull = np.multiply(weights, around, out=terms[:, 4])
+        np.multiply(pull, around, out=terms[:, 5])
+        np.multiply(pull, price, out=terms[:, 6])
+    total, plain, squares, weighted, *pulled = _sums(terms, counts).swapaxes(0, 1)
+    mean = weighted / total
+    # Whole dollars and their squares add up without any rounding.
+    variance = np.maximum(size * squares - plain**2, 0)
+    made = [mean, np.sqrt(variance) / size, medians, reach]
+    if per is not None:
+        pulls, squared, priced = pulled
         level = pulls / total
         ratio = mean / np.where(level > 0, level, np.nan)
         # A ridge, so that neighbours that are all alike give no slope.
-        held = _sums(pull * around, counts) - pulls * level + RIDGE * total * per.spread**2
-        slope = (_sums(pull * prices, counts) - sums * level) / held
+        held = squared - pulls * level + RIDGE * total * per.spread**2
+        slope = (priced - weighted * level) / held
         made += [ratio, ratio * per.here, mean + slope * (per.here - level)]
     return np.stack(made, axis=1).reshape(-1, len(away))
 
@@ -179,35 +187,29 @@ def surroundings(
         For each column and count the mean weighted by inverse distance, and how far the row is
         above it, shape (columns * counts * 2, rows).
     """
-    weights = _by_neighbour(1 / (away + SOFTENING)).astype(np.float32)
-    weighted = (around * weights[:, :, None]).reshape(len(weights), -1)
-    total = _sums(weights, counts)[:, :, None]
-    mean = _sums(weighted, counts).reshape(len(counts), *here.shape) / total
+    weights = np.ascontiguousarray(1 / (away.T + SOFTENING), dtype=np.float32)
+    mean = _sums(around * weights[:, :, None], counts) / _sums(weights, counts)[:, :, None]
     return np.stack([mean, here - mean], axis=1).transpose(3, 0, 1, 2).reshape(-1, len(here))
-
-
-def _by_neighbour(values: Floats) -> Floats:
-    """Values by neighbour and row: sums over some neighbours then go along the memory."""
-    return np.ascontiguousarray(values.T)
 
 
 def _sums(values: Number, counts: tuple[int, ...]) -> Number:
     """Sums over the first neighbours.
 
     Args:
-        values: Shape (neighbours, rows), at least two rows: NumPy adds a lone one up in another
-            order than many.
+        values: Shape (neighbours, ..., rows), at least two rows: NumPy adds a lone one up in
+            another order than many.
         counts: Over how many, the fewest first.
 
     Returns:
-        Shape (counts, rows).
+        Shape (counts, ..., rows).
     """
-    sums = np.empty((len(counts), values.shape[1]), values.dtype)
+    flat = values.reshape(len(values), -1)
+    sums = np.empty((len(counts), flat.shape[1]), values.dtype)
     for number, (start, stop) in enumerate(pairwise((0, *counts))):
-        np.add.reduce(values[start:stop], axis=0, out=sums[number])
+        np.add.reduce(flat[start:stop], axis=0, out=sums[number])
         if number:
             sums[number] += sums[number - 1]
-    return sums
+    return sums.reshape(len(counts), *values.shape[1:])
 
 
 def _median(prices: Floats) -> Floats:
