@@ -41,7 +41,7 @@ from housing.mlops.tracking.worker import OWN, Worker
 ROOT = Path(__file__).parent.parent
 CHUNK = 500_000
 MODEL_ROWS = 200_000
-SINGLES = 200
+SINGLES = 2000
 PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 
@@ -78,7 +78,7 @@ def measure(path: Path) -> None:
         worker.price(houses.head(1))
         began = time.perf_counter() - start
     transform = Transform.load(ROOT / TRANSFORM)
-    features = transform.apply(houses).to_numpy(order="c")
+    features = transform.matrix(houses)
     bare = Model.load(ROOT / read_result(ROOT).model)
     before, start = processor_seconds(), time.perf_counter()
     bare.predict(features)
@@ -87,7 +87,7 @@ def measure(path: Path) -> None:
     rate = scores.rows / scores.seconds
     one = statistics.median(
         timeit.repeat(
-            lambda: bare.predict(transform.apply(houses.head(1)).to_numpy(order="c")),
+            lambda: bare.predict(transform.matrix(houses.head(1))),
             repeat=SINGLES,
             number=1,
         )
