@@ -19,29 +19,30 @@ FEATURES = Path("data/features")
 
 def main(params: Params) -> None:
     """Writes the three sides and the transformation that was fitted on the training side."""
+    sides = _split(params)
+    transform = Transform.fit(sides["train"][0], params)
+    FEATURES.mkdir(parents=True, exist_ok=True)
+    transform.save(FEATURES / "transform.json")
+    for name, (frame, own) in sides.items():
+        features = (
+            transform.apply_to_training(frame, own, params.data.target)
+            if name == "train"
+            else transform.apply(frame)
+        )
+        label(frame, own, features, params.data).write_parquet(FEATURES / f"{name}.parquet")
+    counted = ", ".join(f"{frame.height:,} {name}" for name, (frame, _) in sides.items())
+    say(f"{len(transform.features)} features; rows: {counted}")
+
+
+def _split(params: Params) -> dict[str, tuple[pl.DataFrame, pl.Series]]:
+    """The rows of each side, and the hashes of their identities."""
     try:
         houses = pl.read_parquet(HOUSES)
     except FileNotFoundError as error:
         raise DataError(f"{HOUSES} does not exist", "dvc repro") from error
     ids = row_ids(houses, params.data.identity)
     side = _sides(houses, ids, params)
-    transform = Transform.fit(houses.filter(side == "train"), params)
-    FEATURES.mkdir(parents=True, exist_ok=True)
-    transform.save(FEATURES / "transform.json")
-    rows = {}
-    for name in SIDES:
-        chosen = side == name
-        frame, own = houses.filter(chosen), ids.filter(chosen)
-        features = (
-            transform.apply_to_training(frame, own, params.data.target)
-            if name == "train"
-            else transform.apply(frame)
-        )
-        table = label(frame, own, features, params.data)
-        table.write_parquet(FEATURES / f"{name}.parquet")
-        rows[name] = table.height
-    counted = ", ".join(f"{count:,} {name}" for name, count in rows.items())
-    say(f"{len(transform.features)} features; rows: {counted}")
+    return {name: (houses.filter(side == name), ids.filter(side == name)) for name in SIDES}
 
 
 def _sides(houses: pl.DataFrame, ids: pl.Series, params: Params) -> pl.Series:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,9 +12,10 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from housing.domain.config import Params, parse_params
-from housing.domain.data.ingest import Outputs, check_accounts, ingest
+from housing.domain.data.ingest import Outputs, check_accounts, distinct, ingest
 from housing.errors import DataError
 
 ROOT = Path(__file__).parents[1]
@@ -179,6 +181,16 @@ def test_single_precision_makes_no_other_house(table: Table) -> None:
     single.write_parquet(table.root / "landing" / "b.parquet")
     report = table.ingest()
     assert (report["rows_kept"], report["rows_duplicate"]) == (9, 9)
+
+
+def test_of_equal_rows_the_first_one_stays() -> None:
+    values = [0.0, -0.0, math.nan, -math.nan, None, 1.0, None]
+    texts = ["x", "x", "y", "y", None, "x", "x"]
+    rows = pl.DataFrame({"a": values, "b": texts})
+    expected = rows.unique(keep="first", maintain_order=True)
+    assert expected.height == 5
+    for tables in ([rows], [rows[:0], rows[:3], rows[3:]], [rows, rows]):
+        assert_frame_equal(distinct(tables), expected)
 
 
 def test_extra_columns_are_left_out_and_reported(table: Table) -> None:
