@@ -56,6 +56,15 @@ TOUCH_POINTS: dict[str, dict[str, Callable[[], bool]]] = {
             "self.SCHEMA" in source(dvc.dvcfile.FileMixin._load_yaml)
         ),
     },
+    "execution/parsed_files.py": {
+        "a file is parsed by _load_yaml, into its content and text": lambda: (
+            "return self._load_yaml(**kwargs)" in source(dvc.dvcfile.FileMixin._load)
+            and "d, _ = self._load(" in source(dvc.dvcfile.FileMixin.load)
+        ),
+        "its content hangs on its text alone": lambda: (
+            "return strictyaml.load(" in source(dvc.dvcfile.FileMixin._load_yaml)
+        ),
+    },
     "execution/stage_run.py": {
         "reproduce(repro_fn)": lambda: takes(dvc.repo.reproduce._reproduce, "repro_fn", "force"),
         "repro_fn(stage, upstream, force)": lambda: (

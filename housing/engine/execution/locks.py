@@ -16,7 +16,7 @@ import psutil
 from dvc.repo import Repo, lock_repo
 
 from housing.engine.errors import StageBusyError
-from housing.engine.execution import compiled_schema, recovery
+from housing.engine.execution import compiled_schema, parsed_files, recovery
 from housing.engine.execution.recovery import OwnEntries
 from housing.engine.graph.nodes import StageNode
 
@@ -141,6 +141,7 @@ def open_repo(
         login: Credentials of the default remote; None where this machine has them itself.
     """
     compiled_schema.use()
+    parsed_files.use()
     # The folder of a DAG bundle has no git.
     git = any((folder / ".git").exists() for folder in (root, *root.parents))
     # Set here they stay: DVC reads its files again at each lock.

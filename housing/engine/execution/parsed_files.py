@@ -1,0 +1,69 @@
+"""What DVC read from ``dvc.yaml`` and ``dvc.lock``, kept for the tasks after this one.
+
+The task of each stage reads both files whole. Where they have hundreds of stages, to parse and
+check them takes longer than all else that an unchanged stage needs. What DVC made of a file is kept
+by the hash of the file's text, so it counts for exactly this text and this version of DVC.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+from dvc.dvcfile import FileMixin, Lockfile, ProjectFile
+from dvc.version import __version__ as dvc_version  # type: ignore[attr-defined]  # no types
+
+from housing.engine.files import write_whole
+
+_FOLDER: Final = "housing/parsed"
+"""Below DVC's folder for temporary files: a file for each ``dvc.yaml`` and ``dvc.lock``."""
+_log = logging.getLogger("housing.engine.execution")
+_by_dvc: Any = FileMixin._load_yaml
+
+
+def use() -> None:
+    """Lets this process read both files by what was kept of them."""
+    files: tuple[Any, ...] = (ProjectFile, Lockfile)  # they have no types
+    for file in files:
+        file._load_yaml = _load
+
+
+def _load(file: Any, **kwargs: Any) -> tuple[Any, str]:  # noqa: ANN401 - DVC's file and its content
+    """As `FileMixin._load_yaml`: the content and its text."""
+    if kwargs or not file.repo.tmp_dir:  # to be written again, with its comments; or no folder
+        read: tuple[Any, str] = _by_dvc(file, **kwargs)
+        return read
+    kept = Path(file.repo.tmp_dir, _FOLDER, f"{_hash(file.path)}.json")
+    try:
+        with file.repo.fs.open(file.path, encoding="utf-8") as opened:
+            text = opened.read()
+        key, _, content = kept.read_text(encoding="utf-8").partition("\n")
+        if key == _key(file, text):
+            return json.loads(content), text
+    except (OSError, ValueError) as error:
+        # Nothing is kept yet, or DVC says better than this what is wrong with its file.
+        _log.debug("nothing is kept of %s: %s", file.path, error)
+    content, text = _by_dvc(file)
+    _keep(kept, _key(file, text), content)
+    return content, text
+
+
+def _keep(kept: Path, key: str, content: object) -> None:
+    try:
+        text = json.dumps(content)
+        # JSON knows neither dates nor keys that are numbers.
+        if repr(json.loads(text)) == repr(content):
+            write_whole(kept, f"{key}\n{text}")
+    except (OSError, TypeError, ValueError) as error:
+        _log.debug("what was read is not kept in %s: %s", kept, error)
+
+
+def _key(file: Any, text: str) -> str:  # noqa: ANN401 - DVC's file
+    return _hash(f"{dvc_version} {type(file).__name__} {text}")
+
+
+def _hash(text: str) -> str:
+    return blake2b(text.encode(), digest_size=16).hexdigest()
