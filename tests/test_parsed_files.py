@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ BY_DVC = FileMixin._load_yaml
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Iterator[Repo]:
-    subprocess.run(["dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
+    Repo.init(str(tmp_path), no_scm=True).close()  # type: ignore[no-untyped-call]  # DVC's
     (tmp_path / "dvc.yaml").write_text("stages:\n  one:\n    cmd: echo 1\n    outs: [a]\n")
     (tmp_path / "dvc.lock").write_text(LOCK)
     parsed_files.use()
