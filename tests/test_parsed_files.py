@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ BY_DVC = FileMixin._load_yaml
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Iterator[Repo]:
+    tmp_path /= os.fsdecode(b"pr\xe9cis")  # no UTF-8
+    tmp_path.mkdir()
     Repo.init(str(tmp_path), no_scm=True).close()  # type: ignore[no-untyped-call]  # DVC's
     (tmp_path / "dvc.yaml").write_text("stages:\n  one:\n    cmd: echo 1\n    outs: [a]\n")
     (tmp_path / "dvc.lock").write_text(LOCK)

@@ -66,4 +66,4 @@ def _key(file: Any, text: str) -> str:  # noqa: ANN401 - DVC's file
 
 
 def _hash(text: str) -> str:
-    return blake2b(text.encode(), digest_size=16).hexdigest()
+    return blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
