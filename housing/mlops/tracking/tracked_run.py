@@ -34,7 +34,7 @@ from housing.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
 
 RESULT = "housing.result"
 COMPLETE = "housing.complete"
@@ -194,7 +194,7 @@ def _log(client: MlflowClient, params: Params, result: Result, run: Run) -> None
 
     run_id = run.info.run_id
     _log_numbers(client, params, result, run)
-    client.log_inputs(run_id, datasets(params, result))
+    _log_datasets(client, run_id, datasets(params, result))
     with tempfile.TemporaryDirectory(prefix="housing-") as folder:
         staged = Path(folder)
         write_rows(result, params, staged)
@@ -223,6 +223,16 @@ def set_run_tag(client: MlflowClient, run_id: str, name: str, value: str) -> Non
     from mlflow.entities import RunTag
 
     client.log_batch(run_id, tags=[RunTag(name, value)])
+
+
+def _log_datasets(client: MlflowClient, run_id: str, inputs: list[DatasetInput]) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.log_inputs(run_id, inputs)
+    except MlflowException:
+        # Another process made the same dataset just now, as below; then it is found.
+        client.log_inputs(run_id, inputs)
 
 
 def _log_numbers(client: MlflowClient, params: Params, result: Result, run: Run) -> None:
