@@ -4,8 +4,8 @@
 
 Each argument after the candidate's name replaces settings of `train.NAME` in params.yaml. ``RMSE``
 is the mean over the cuts, on the rows that stopped the training; ``difference`` is that to the
-settings of params.yaml, with its standard error; ``trees`` is how many are kept. No test row is
-looked at.
+settings of params.yaml, with its standard error; ``trees`` is how many are kept. The cuts are of
+all rows, so rows that other splits test on are among those compared by.
 """
 
 from __future__ import annotations

@@ -87,6 +87,8 @@ def test_a_damaged_note_is_no_harm(repo: Repo) -> None:
     (note,) = kept(repo)
     note.write_text(note.read_text()[:-20])
     assert lock.load() == expected
+    note.write_text(note.read_text().replace("echo 1", "echo 2"))
+    assert lock.load() == expected
     note.write_bytes(b"\xff")
     assert lock.load() == expected
 

@@ -2,7 +2,8 @@
 
 The task of each stage reads both files whole. Where they have hundreds of stages, to parse and
 check them takes longer than all else that an unchanged stage needs. What DVC made of a file is kept
-by the hash of the file's text, so it counts for exactly this text and this version of DVC.
+by the hash of the file's text and of itself, so it counts for exactly this text and this version of
+DVC, and not once a bit of it has changed.
 """
 
 from __future__ import annotations
@@ -41,28 +42,28 @@ def _load(file: Any, **kwargs: Any) -> tuple[Any, str]:  # noqa: ANN401 - DVC's 
         with file.repo.fs.open(file.path, encoding="utf-8") as opened:
             text = opened.read()
         key, _, content = kept.read_text(encoding="utf-8").partition("\n")
-        if key == _key(file, text):
+        if key == _key(file, text, content):
             return json.loads(content), text
     except (OSError, ValueError) as error:
         # Nothing is kept yet, or DVC says better than this what is wrong with its file.
         _log.debug("nothing is kept of %s: %s", file.path, error)
     content, text = _by_dvc(file)
-    _keep(kept, _key(file, text), content)
+    _keep(kept, file, text, content)
     return content, text
 
 
-def _keep(kept: Path, key: str, content: object) -> None:
+def _keep(kept: Path, file: Any, text: str, content: object) -> None:  # noqa: ANN401 - DVC's file
     try:
-        text = json.dumps(content)
+        written = json.dumps(content)
         # JSON knows neither dates nor keys that are numbers.
-        if repr(json.loads(text)) == repr(content):
-            write_whole(kept, f"{key}\n{text}")
+        if repr(json.loads(written)) == repr(content):
+            write_whole(kept, f"{_key(file, text, written)}\n{written}")
     except (OSError, TypeError, ValueError) as error:
         _log.debug("what was read is not kept in %s: %s", kept, error)
 
 
-def _key(file: Any, text: str) -> str:  # noqa: ANN401 - DVC's file
-    return _hash(f"{dvc_version} {type(file).__name__} {text}")
+def _key(file: Any, text: str, written: str) -> str:  # noqa: ANN401 - DVC's file
+    return _hash(f"{dvc_version} {type(file).__name__} {_hash(written)} {text}")
 
 
 def _hash(text: str) -> str:
