@@ -18,6 +18,7 @@ interval that is as wide everywhere.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -66,9 +67,7 @@ class Scored:
 def main() -> None:
     """Prints the table."""
     params = load_params(ROOT / "params.yaml")
-    houses = pl.read_csv(ROOT / "data/landing/california_housing.csv")
-    scale = params.data.columns[params.data.target].scale
-    houses = houses.with_columns(pl.col(params.data.target) * scale)
+    houses = read_houses(params)
     print(
         "split      candidate     RMSE, $      sd  as published      sd   coverage  width, $  "
         "one width, $  "
@@ -106,6 +105,26 @@ def print_line(kind: str, candidate: str, scored: list[Scored], rows: int) -> No
     )
 
 
+def read_houses(params: Params) -> pl.DataFrame:
+    """All rows of California's delivery, with prices in dollars."""
+    houses = pl.read_csv(ROOT / "data/landing/california_housing.csv")
+    scale = params.data.columns[params.data.target].scale
+    return houses.with_columns(pl.col(params.data.target) * scale)
+
+
+def tables(
+    houses: pl.DataFrame, params: Params, parts: Sequence[Rows]
+) -> tuple[Transform, list[Table]]:
+    """The features of some parts, made by what was learned from the first."""
+    # Each row is an identity of its own: that is how these splits cut.
+    ids = pl.Series([f"{row:016x}" for row in range(len(houses))])
+    transform = Transform.fit(houses[parts[0]], params)
+    return transform, [
+        Table(label(houses[rows], ids[rows], transform.apply(houses[rows]), params.data))
+        for rows in parts
+    ]
+
+
 def randomly(count: int, seed: int) -> tuple[Rows, Rows, Rows]:
     """Cuts single rows, as published results do."""
     rest, test = train_test_split(np.arange(count), test_size=0.2, random_state=seed)
@@ -131,13 +150,7 @@ def run(
 ) -> Scored:
     """Trains one candidate on one split and scores it."""
     start = time.process_time()
-    # Each row is an identity of its own: that is how these splits cut.
-    ids = pl.Series([f"{row:016x}" for row in range(len(houses))])
-    transform = Transform.fit(houses[parts[0]], params)
-    learn, validation, test = (
-        Table(label(houses[rows], ids[rows], transform.apply(houses[rows]), params.data))
-        for rows in parts
-    )
+    transform, (learn, validation, test) = tables(houses, params, parts)
     made = time.process_time()
     training = train(params.train[candidate], learn, validation, params.seed, transform)
     trained = time.process_time()

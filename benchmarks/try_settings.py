@@ -17,15 +17,12 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 
 import numpy as np
-import polars as pl
 import yaml
 from numpy.typing import NDArray
-from quality import ROOT, randomly
+from quality import ROOT, randomly, read_houses, tables
 
-from housing.domain.config import Params, parse_params
-from housing.domain.features import Transform, label
+from housing.domain.config import parse_params
 from housing.domain.overrides import override
-from housing.domain.tables import Table
 from housing.domain.training import stop_early
 
 SEEDS = range(10, 18)
@@ -58,17 +55,9 @@ def stopped(candidate: str, settings: str, seed: int) -> tuple[float, int]:
     """The RMSE in dollars on one cut's validation rows, and the number of trees."""
     pairs = [f"train.{candidate}.{one}" for one in NEXT_SETTING.split(settings) if one]
     text = override((ROOT / "params.yaml").read_text(encoding="utf-8"), pairs)
-    params: Params = parse_params(yaml.safe_load(text), "params.yaml")
-    houses = pl.read_csv(ROOT / "data/landing/california_housing.csv")
-    scale = params.data.columns[params.data.target].scale
-    houses = houses.with_columns(pl.col(params.data.target) * scale)
-    ids = pl.Series([f"{row:016x}" for row in range(len(houses))])
-    parts = randomly(len(houses), seed)[:2]
-    transform = Transform.fit(houses[parts[0]], params)
-    train, validation = (
-        Table(label(houses[rows], ids[rows], transform.apply(houses[rows]), params.data))
-        for rows in parts
-    )
+    params = parse_params(yaml.safe_load(text), "params.yaml")
+    houses = read_houses(params)
+    transform, (train, validation) = tables(houses, params, randomly(len(houses), seed)[:2])
     found = stop_early(params.train[candidate], train, validation, params.seed, transform)
     error = float(np.sqrt(np.mean((found.held_out - validation.y) ** 2)))
     return error, found.best_iteration + 1
