@@ -142,11 +142,17 @@ class Transform(Frozen):
         return fitted
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Turns raw columns into features, see `matrix`.
+        """Turns raw columns into a table of features.
+
+        Args:
+            frame: Rows with at least the columns of ``inputs``.
 
         Returns:
             One Float32 column for each feature and nothing else, rows in the same order, NaN where
             a number is missing.
+
+        Raises:
+            DataError: A column is missing.
         """
         return pl.DataFrame(self.matrix(frame), schema=list(self.features))
 
@@ -201,10 +207,10 @@ class Transform(Frozen):
         return pl.concat(parts)[np.argsort(np.argsort(fold, kind="stable"), kind="stable")]
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copies as pydantic does, but what is made of the parts: the copy makes it of its own."""
+        """Copies the fields as pydantic does, without the cached properties that came of them."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("features", "_selections", "_scales"):
-            copied.__dict__.pop(name, None)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
         return copied
 
     def save(self, path: Path) -> None:

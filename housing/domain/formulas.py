@@ -1,7 +1,8 @@
 """The formulas of the features, which look at one row at a time.
 
-Instead of dividing by a number they multiply with its inverse: Polars does so itself, but not in a
-table of one row, which would then have other bits.
+Instead of dividing by a number the Polars expressions multiply with its inverse: Polars does so
+itself, but not in a table of one row, which would then have other bits. `standardised` does the
+same in NumPy, to the bits that Polars would give.
 """
 
 from __future__ import annotations

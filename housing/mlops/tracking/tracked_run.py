@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ from housing.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Run
+    from mlflow.entities import Run
 
 RESULT = "housing.result"
 COMPLETE = "housing.complete"
@@ -194,7 +195,7 @@ def _log(client: MlflowClient, params: Params, result: Result, run: Run) -> None
 
     run_id = run.info.run_id
     _log_numbers(client, params, result, run)
-    _log_datasets(client, run_id, datasets(params, result))
+    _again(partial(client.log_inputs, run_id, datasets(params, result)))
     with tempfile.TemporaryDirectory(prefix="housing-") as folder:
         staged = Path(folder)
         write_rows(result, params, staged)
@@ -225,19 +226,22 @@ def set_run_tag(client: MlflowClient, run_id: str, name: str, value: str) -> Non
     client.log_batch(run_id, tags=[RunTag(name, value)])
 
 
-def _log_datasets(client: MlflowClient, run_id: str, inputs: list[DatasetInput]) -> None:
+def _again(call: Callable[[], object]) -> None:
+    """Calls a second time where MLflow refuses the first.
+
+    Another process logged the same just now, which fails the slower of the two on the database's
+    own constraint. Once they are there, equal values are no fault.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
-        client.log_inputs(run_id, inputs)
+        call()
     except MlflowException:
-        # Another process made the same dataset just now, as below; then it is found.
-        client.log_inputs(run_id, inputs)
+        call()
 
 
 def _log_numbers(client: MlflowClient, params: Params, result: Result, run: Run) -> None:
     from mlflow.entities import Metric, Param
-    from mlflow.exceptions import MlflowException
 
     # One fixed time: MLflow drops a point that it already has, so a second try adds nothing.
     at = run.info.start_time
@@ -245,12 +249,7 @@ def _log_numbers(client: MlflowClient, params: Params, result: Result, run: Run)
     values = [Param(name, value) for name, value in run_content.parameters(params).items()]
     for start in range(0, len(values), PARAM_BATCH):
         batch = values[start : start + PARAM_BATCH]
-        try:
-            client.log_batch(run.info.run_id, params=batch)
-        except MlflowException:
-            # Another process logged the same just now, which fails the slower of the two on its
-            # database's own constraint. Once they are there, equal values are no fault.
-            client.log_batch(run.info.run_id, params=batch)
+        _again(partial(client.log_batch, run.info.run_id, params=batch))
     for start in range(0, len(points), BATCH):
         client.log_batch(run.info.run_id, metrics=points[start : start + BATCH])
 
