@@ -193,6 +193,15 @@ def test_of_equal_rows_the_first_one_stays() -> None:
         assert_frame_equal(distinct(tables), expected)
 
 
+def test_rows_that_only_share_a_hash_all_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    def same(table: pl.DataFrame) -> pl.Series:
+        return pl.Series([0] * table.height, dtype=pl.UInt64)
+
+    monkeypatch.setattr(pl.DataFrame, "hash_rows", same)
+    rows = pl.DataFrame({"a": [1.0, 2.0, 1.0], "b": ["x", "x", "x"]})
+    assert_frame_equal(distinct([rows[:1], rows[1:]]), rows[:2])
+
+
 def test_extra_columns_are_left_out_and_reported(table: Table) -> None:
     (table.root / "landing").mkdir()
     (table.root / "landing" / "a.csv").write_text("id,rent,rooms,area,kind,street\n7,1,1,,flat,\n")

@@ -202,10 +202,11 @@ def test_batches_and_single_rows_give_the_same_bits(
     transform = Transform.fit(houses.head(200), california)
     whole = transform.apply(houses)
     assert whole.to_numpy().tobytes("C") == transform.matrix(houses).tobytes()
-    monkeypatch.setattr("housing.domain.features.BATCH", 7)
-    assert_frame_equal(transform.apply(houses), whole, check_exact=True)
-    rows = [transform.apply(houses[i]) for i in range(50)]
-    assert_frame_equal(pl.concat(rows), whole.head(50), check_exact=True)
+    for rows in (7, len(houses) - 1):  # the last batch is a lone row
+        monkeypatch.setattr("housing.domain.features.BATCH", rows)
+        assert_frame_equal(transform.apply(houses), whole, check_exact=True)
+    alone = [transform.apply(houses[i]) for i in range(50)]
+    assert_frame_equal(pl.concat(alone), whole.head(50), check_exact=True)
 
 
 @settings(max_examples=40)
