@@ -65,6 +65,17 @@ TOUCH_POINTS: dict[str, dict[str, Callable[[], bool]]] = {
             "return strictyaml.load(" in source(dvc.dvcfile.FileMixin._load_yaml)
         ),
     },
+    "execution/unchanged.py": {
+        "a stage is its definition, its deps and its outs": lambda: (
+            "self.changed_stage()\n            or self.changed_deps(allow_missing=allow_missing, "
+            "upstream=upstream)\n            or self.changed_outs(allow_missing=allow_missing)\n"
+            "        )" in source(dvc.stage.Stage.changed)
+        ),
+        "an out is its content, and its objects in the cache": lambda: (
+            "self.changed_cache()" in source(dvc.output.Output.status)
+            and "ocheck(self.cache, obj)" in source(dvc.output.Output.changed_cache)
+        ),
+    },
     "execution/stage_run.py": {
         "reproduce(repro_fn)": lambda: takes(dvc.repo.reproduce._reproduce, "repro_fn", "force"),
         "repro_fn(stage, upstream, force)": lambda: (

@@ -7,6 +7,7 @@ child then saves 80 ms, half of what an unchanged stage takes. None of these sta
 # ruff: noqa: F401 - imported to be there
 from __future__ import annotations
 
+import configobj
 import dulwich.client
 import dulwich.ignore
 import dulwich.worktree

@@ -139,6 +139,21 @@ def clear_rwlock(root: Path, is_running: Callable[[str], bool]) -> None:
         _remove(root, gone)
 
 
+def somebody_writes(root: Path) -> bool:
+    """Whether DVC's rwlock says that a stage is being run or saved, or cannot be read.
+
+    Args:
+        root: DVC's root folder.
+    """
+    try:
+        content = json.loads(_rwlock(root).read_bytes())
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True
+    return not isinstance(content, dict) or bool(content.get("write"))
+
+
 def _rows(content: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - read from a file
     write = list(content.get("write", {}).values())
     return write + [row for rows in content.get("read", {}).values() for row in rows]

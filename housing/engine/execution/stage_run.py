@@ -32,6 +32,7 @@ from housing.engine.execution import (
     locks,
     reasons,
     recovery,
+    unchanged,
 )
 from housing.engine.execution.pulling import Pulling, run_key
 from housing.engine.execution.readable_deps import require_readable
@@ -45,6 +46,8 @@ from housing.engine.stage_notes import last_duration, note_duration
 if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc.stage import Stage
+
+    from housing.engine.graph import StageNode
 
 _log = logging.getLogger("housing.engine.execution")
 
@@ -91,6 +94,8 @@ class StageRun:
         deps: Every dep with its hash, once the run is over.
     """
 
+    _look: unchanged.Look
+
     def __init__(  # noqa: PLR0913 - each is set by its name
         self,
         root: Path,
@@ -118,12 +123,28 @@ class StageRun:
 
     def reproduce(self) -> StageResult:
         """See ``reproduce`` of this module."""
-        node = graph.load(self._root, self._lose_patience)[self._name]
+        stages = graph.load(self._root, self._lose_patience)
+        node = stages[self._name]
+        self._look = unchanged.Look(self._root, stages, node)
+        # Whether nothing but the workspace decides what there is to do.
+        plain = not self._force and self._sharing == Sharing()
+        with locks.hold(self._root, node, self._deadline, self._give_up):
+            found = self._look.recall() if plain else None
+            if found:
+                self._record, self.deps = found
+            else:
+                if plain:
+                    self._look.begin()
+                self._reproduce(node)
+        assert self._record is not None  # noqa: S101 - _step always ran
+        return self._record
+
+    def _reproduce(self, node: StageNode) -> None:
+        """Lets DVC look at the stage, and run it."""
         self._data_sources = node.data_sources
         outs = [self._root / out for out in node.outs]
         places = [self._root]
         with (
-            locks.hold(self._root, node, self._deadline, self._give_up),
             full_disk.told(self._name, places, outs),
             self._command.in_place(),
             locks.open_repo(
@@ -153,8 +174,6 @@ class StageRun:
                 self._command.stop()
                 raise
             self._push()
-        assert self._record is not None  # noqa: S101 - _step always ran
-        return self._record
 
     def kill(self) -> None:
         """Stops the run: ends the command with all that it started, within 5 seconds.
@@ -258,8 +277,10 @@ class StageRun:
         began = time.monotonic()
         before = reasons.hashes(stage)
         leftovers.remove(stage)
+        self._look.at(stage)
         if self._is_unchanged(stage):
             self._record = self._tell(stage, (), before, began)
+            self._look.keep(self._record, self.deps)
             return None
         why = reasons.find(stage, force=self._force)
         _log.info("stage %s: %s", self._name, "; ".join(map(str, why)))
@@ -271,6 +292,7 @@ class StageRun:
         if self._pulling and not self._force:
             self._pulling.bring_run(stage)
         inputs.guard(stage)
+        self._look.forget()
         done = stage.reproduce(**options)
         if done:
             with recovery.journal(self._root, reasons.noted_in(stage)):

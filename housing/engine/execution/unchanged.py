@@ -1,0 +1,212 @@
+"""What DVC found unchanged, remembered by what the file system says of each file that it looked at.
+
+To open DVC's repository and to look at a stage takes longer than all else that the task of an
+unchanged stage does. So what DVC found is kept, with inode, size, mode and both times of change of
+every file that its finding rests on: ``dvc.yaml``, ``dvc.lock``, params, DVC's config, deps, outs,
+and the objects of the outs in DVC's cache. As long as all of these are the same, the finding holds.
+DVC itself trusts inode, size and one of the times in place of a file's content; the other time
+changes with every write and cannot be set by hand, so this asks for more than DVC does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from dvc.dependency.db import AbstractDependency
+from dvc.dependency.repo import RepoDependency
+from dvc.version import __version__ as dvc_version  # type: ignore[attr-defined]  # no types
+
+from housing.engine.execution import recovery
+from housing.engine.execution.stage_result import DepResult, StageResult
+from housing.engine.files import write_whole
+from housing.engine.graph import manifest
+from housing.engine.stage_notes import last_duration
+
+if TYPE_CHECKING:
+    from dvc.stage import Stage
+
+    from housing.engine.graph import Graph, StageNode
+
+_log = logging.getLogger("housing.engine.execution")
+
+_FOLDER: Final = Path(".dvc/tmp/housing/unchanged")
+_MOST: Final = 1000
+"""Files of one stage; where there are more, nothing is kept, and DVC looks at them."""
+
+Signature = tuple[int, ...] | None
+"""Inode, size, mode, and both times of change in ns; None where there is no such file."""
+
+
+class _Unsure(Exception):  # noqa: N818 - no fault, and nobody outside sees it
+    """Something that a signature does not tell."""
+
+
+class Look:
+    """One look at a stage: by what was kept of the last one, or by DVC, which is kept then.
+
+    Args:
+        root: DVC's root folder, absolute.
+        stages: The graph.
+        node: The stage.
+    """
+
+    def __init__(self, root: Path, stages: Graph, node: StageNode) -> None:
+        self._root = root
+        self._sources = list(stages.sources)
+        self._node = node
+        self._file = root / _FOLDER / f"{quote(node.name, safe='@')}.json"
+        self._settled = 0
+        self._seen: dict[str, Signature] | None = None
+
+    def recall(self) -> tuple[StageResult, tuple[DepResult, ...]] | None:
+        """What DVC found when it last looked, where no file changed since.
+
+        Returns:
+            The record of the stage and its deps; None where DVC has to look.
+        """
+        began = time.monotonic()
+        if recovery.somebody_writes(self._root):
+            return None  # DVC waits for it, where it is about to write what this stage reads
+        try:
+            key, _, text = self._file.read_text(encoding="utf-8").partition("\n")
+            if key != self._key(text):
+                return None
+            content = json.loads(text)
+            if content["sources"] != self._sources:
+                return None
+            for path, known in content["files"].items():
+                if _signature(path) != (tuple(known) if known else None):
+                    return None
+        except (OSError, ValueError) as error:
+            _log.debug("nothing is kept of stage %s: %s", self._node.name, error)
+            return None
+        record = replace(
+            StageResult.from_dict(content["record"]),
+            seconds=round(time.monotonic() - began, 3),
+            saved_seconds=last_duration(self._root, self._node.name) or 0.0,
+            host=socket.gethostname(),
+        )
+        return record, tuple(DepResult(**dep) for dep in content["deps"])
+
+    def begin(self) -> None:
+        """Signs the files, before DVC reads any of them.
+
+        What changes while DVC looks has another signature then than the one that is kept, so that
+        DVC looks again the next time.
+        """
+        self._settled = manifest.settled()
+        node = self._node
+        # Data sources are saved at each look, and a frozen stage looks at nothing.
+        if node.file.endswith(".yaml") and not (node.data_sources or node.frozen):
+            self._seen = {}
+            own = [node.file, str(Path(node.file).with_suffix(".lock")), *self._sources]
+            own += [param.partition(":")[0] for param in node.params]
+            self._sign(self._root / path for path in (*own, *node.deps, *node.outs))
+
+    def at(self, stage: Stage) -> None:
+        """Signs what only DVC's own stage knows: the objects in its cache.
+
+        Args:
+            stage: As DVC loaded it, before it compares anything.
+        """
+        if self._seen is None:
+            return
+        local = all(item.protocol == "local" for item in (*stage.deps, *stage.outs))
+        other = any(isinstance(dep, AbstractDependency | RepoDependency) for dep in stage.deps)
+        paths = {str(item.fs_path) for item in (*stage.deps, *stage.outs)}
+        # Loaded from another dvc.yaml than the graph was.
+        if not local or other or paths - self._seen.keys():
+            self._seen = None
+            return
+        self._sign(_cached(stage))
+
+    def keep(self, record: StageResult, deps: Iterable[DepResult]) -> None:
+        """Keeps that DVC found the stage unchanged.
+
+        Args:
+            record: The record of the stage.
+            deps: Its deps.
+        """
+        if self._seen is None:
+            return
+        # The last of them is the time of change that nobody can set.
+        if any(own and own[-1] >= self._settled for own in self._seen.values()):
+            return
+        text = json.dumps(
+            {
+                "record": record.to_dict(),
+                "deps": [asdict(dep) for dep in deps],
+                "sources": self._sources,
+                "files": self._seen,
+            }
+        )
+        try:
+            write_whole(self._file, f"{self._key(text)}\n{text}")
+        except OSError as error:  # DVC looks again the next time
+            _log.debug("what was found is not kept: %s", error)
+
+    def forget(self) -> None:
+        """Forgets what was found: the stage is about to run."""
+        self._file.unlink(missing_ok=True)
+
+    def _key(self, text: str) -> str:
+        """Counts for this text alone, in this folder, for this DVC and this form of a record."""
+        form = [*StageResult.__dataclass_fields__, *DepResult.__dataclass_fields__]
+        whole = json.dumps([str(self._root), dvc_version, form, text])
+        return blake2b(whole.encode(), digest_size=16).hexdigest()
+
+    def _sign(self, paths: Iterable[Path]) -> None:
+        try:
+            for path in paths:
+                self._add(str(path))
+        except (_Unsure, OSError) as error:
+            _log.debug("stage %s has what no signature tells: %s", self._node.name, error)
+            self._seen = None
+
+    def _add(self, path: str) -> None:
+        """Signs a file, or a folder with all that is in it."""
+        assert self._seen is not None  # noqa: S101 - its callers have looked
+        if len(self._seen) >= _MOST:
+            raise _Unsure
+        own = self._seen[path] = _signature(path)
+        if own and stat.S_ISDIR(own[2]):
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.is_symlink():  # to a folder, perhaps, with files of its own
+                        raise _Unsure
+                    self._add(entry.path)
+
+
+def _cached(stage: Stage) -> Iterator[Path]:
+    """The objects of the outs in DVC's cache: it runs a stage again where one is missing."""
+    for out in stage.outs:
+        if not out.use_cache:
+            continue
+        if not out.hash_info:
+            raise _Unsure
+        oids = [out.hash_info.value]
+        if out.hash_info.isdir:
+            tree: Any = out.get_obj()
+            if tree is None:
+                raise _Unsure
+            oids += [oid.value for _, _, oid in tree]
+        yield from (Path(out.cache.oid_to_path(oid)) for oid in oids)
+
+
+def _signature(path: str) -> Signature:
+    try:
+        own = Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return own.st_ino, own.st_size, own.st_mode, own.st_mtime_ns, own.st_ctime_ns
