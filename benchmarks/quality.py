@@ -34,6 +34,7 @@ from housing.domain.evaluation import located
 from housing.domain.features import Transform, label
 from housing.domain.interval import Interval
 from housing.domain.metrics import conformal_halfwidth, regression_metrics
+from housing.domain.split import row_ids, sides
 from housing.domain.tables import Table
 from housing.domain.training import train
 
@@ -110,6 +111,13 @@ def read_houses(params: Params) -> pl.DataFrame:
     houses = pl.read_csv(ROOT / "data/landing/california_housing.csv")
     scale = params.data.columns[params.data.target].scale
     return houses.with_columns(pl.col(params.data.target) * scale)
+
+
+def untested(houses: pl.DataFrame, params: Params) -> pl.DataFrame:
+    """The rows that neither the pipeline nor the published cut tests on."""
+    tested = sides(row_ids(houses, params.data.identity), params.seed, params.split) == "test"
+    published = pl.Series(np.isin(np.arange(len(houses)), randomly(len(houses), 0)[2]))
+    return houses.filter(~tested & ~published)
 
 
 def tables(

@@ -1,11 +1,12 @@
-"""What other settings of a candidate are worth, on validation rows of eight random cuts.
+"""What other settings of a candidate are worth, on eight cuts of rows that no one tests on.
 
-    uv run python benchmarks/try_settings.py neighbours "max_depth=6 reg_lambda=10" "waves=0"
+    uv run --group tune python benchmarks/try_settings.py neighbours "max_depth=6 waves=0" "waves=0"
 
 Each argument after the candidate's name replaces settings of `train.NAME` in params.yaml. ``RMSE``
 is the mean over the cuts, on the rows that stopped the training; ``difference`` is that to the
-settings of params.yaml, with its standard error; ``trees`` is how many are kept. The cuts are of
-all rows, so rows that other splits test on are among those compared by.
+settings of params.yaml, with its standard error; ``trees`` is how many are kept. The cuts are those
+of ``make tune``, by other seeds, of the rows that neither the pipeline nor the published cut of
+``make quality`` tests on.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from itertools import product
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from quality import ROOT, randomly, read_houses, tables
+from quality import ROOT, read_houses, untested
 
 from housing.domain.config import parse_params
 from housing.domain.overrides import override
 from housing.domain.training import stop_early
+from scripts.tune import cuts
 
 SEEDS = range(10, 18)
 NEXT_SETTING = re.compile(r"\s+(?=[\w.]+=)")
@@ -56,10 +58,10 @@ def stopped(candidate: str, settings: str, seed: int) -> tuple[float, int]:
     pairs = [f"train.{candidate}.{one}" for one in NEXT_SETTING.split(settings) if one]
     text = override((ROOT / "params.yaml").read_text(encoding="utf-8"), pairs)
     params = parse_params(yaml.safe_load(text), "params.yaml")
-    houses = read_houses(params)
-    transform, (train, validation) = tables(houses, params, randomly(len(houses), seed)[:2])
-    found = stop_early(params.train[candidate], train, validation, params.seed, transform)
-    error = float(np.sqrt(np.mean((found.held_out - validation.y) ** 2)))
+    (cut,) = cuts(untested(read_houses(params), params), params, [seed])
+    own = params.train[candidate]
+    found = stop_early(own, cut.train, cut.validation, params.seed, cut.transform)
+    error = float(np.sqrt(np.mean((found.held_out - cut.validation.y) ** 2)))
     return error, found.best_iteration + 1
 
 

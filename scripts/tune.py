@@ -1,17 +1,19 @@
 """Proposes settings for a candidate: ``make tune`` or ``make tune CANDIDATE=xgboost TRIALS=50``.
 
-Optuna looks for the settings with the lowest RMSE on validation rows, as the mean over three cuts
-of the rows that the pipeline does not test on: the test rows say nothing to it. No learning rate is
-looked for: a low one wins a little, by many more trees to train and to score. A trial that is
-worse than half of the others after a cut is pruned. The trials stand in ``.housing/tune.db``, so
-that a stopped search goes on where it was, and in MLflow as child runs of one run.
+Optuna looks for the settings with the lowest RMSE, as the mean over three cuts of the rows that the
+pipeline does not test on: the test rows say nothing to it. Each cut learns from some of these rows
+and compares by the others. No learning rate is looked for: a low one wins a little, by many more
+trees to train and to score. A trial that is worse than half of the others after a cut is pruned.
+The trials stand in ``.housing/tune.db``, so that a stopped search goes on where it was, and in
+MLflow as child runs of one run. Other rows are another search.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
@@ -62,13 +64,28 @@ def main() -> None:
         parser.error(f"params.yaml has no candidate {arguments.candidate!r} under train")
     if params.train[arguments.candidate].booster != "gbtree":
         parser.error(f"{arguments.candidate!r} has no trees, whose settings are looked for")
-    study = search(settings, params, arguments.candidate, arguments.trials)
+    houses = untested(settings.root, params)
+    study = search(settings, params, arguments.candidate, arguments.trials, houses)
+    propose(study, arguments.candidate)
+
+
+def propose(study: optuna.Study, candidate: str) -> None:
+    """Prints the best settings, as a block for params.yaml."""
     print(f"mean RMSE on validation ${study.best_value:,.0f}, trial {study.best_trial.number}")
-    print(f"under train.{arguments.candidate} in params.yaml:")
+    print(f"under train.{candidate} in params.yaml:")
     print(yaml.safe_dump(study.best_params, sort_keys=False))
 
 
-def search(settings: Settings, params: Params, candidate: str, trials: int) -> optuna.Study:
+def untested(root: Path, params: Params) -> pl.DataFrame:
+    """The rows that the pipeline does not test on."""
+    houses = pl.read_parquet(root / HOUSES)
+    tested = pl.read_parquet(root / TEST, columns=["_row"])["_row"]
+    return houses.filter(~row_ids(houses, params.data.identity).is_in(tested.implode()))
+
+
+def search(
+    settings: Settings, params: Params, candidate: str, trials: int, houses: pl.DataFrame
+) -> optuna.Study:
     """Makes the trials that are still missing.
 
     Args:
@@ -76,12 +93,13 @@ def search(settings: Settings, params: Params, candidate: str, trials: int) -> o
         params: All of ``params.yaml``.
         candidate: Whose settings are looked for.
         trials: Number of trials in all, with those of earlier searches.
+        houses: Rows to learn from and to compare by.
     """
     store = settings.root / STORE
     store.parent.mkdir(exist_ok=True)
     study = optuna.create_study(
         storage=f"sqlite:///{store}",
-        study_name=" ".join([candidate, *_space()]),  # other settings are another search
+        study_name=_name(candidate, houses),
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(seed=params.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
@@ -89,12 +107,12 @@ def search(settings: Settings, params: Params, candidate: str, trials: int) -> o
     current = params.train[candidate]
     if not study.trials:  # what is there is the first to beat
         study.enqueue_trial({name: getattr(current, name) for name in _space()})
-    cuts = list(_cuts(settings.root, params))
+    found = list(cuts(houses, params, range(params.seed + 1, params.seed + 1 + CUTS)))
     with connected(settings) as client:
-        parent = _parent(client, settings, candidate)
+        parent = _parent(client, settings, study.study_name)
         for _ in range(trials - sum(trial.state.is_finished() for trial in study.trials)):
             trial = study.ask(_space())
-            value = _mean_rmse(trial, current.model_copy(update=trial.params), cuts, params.seed)
+            value = _mean_rmse(trial, current.model_copy(update=trial.params), found, params.seed)
             state = TrialState.PRUNED if value is None else TrialState.COMPLETE
             _log(client, parent, study.tell(trial, value, state))
     return study
@@ -125,31 +143,32 @@ def _mean_rmse(
     return mean(errors)
 
 
-def _cuts(root: Path, params: Params) -> Iterator[Cut]:
-    """Cuts the rows that the pipeline does not test on, each time by another seed."""
-    houses = pl.read_parquet(root / HOUSES)
-    tested = pl.read_parquet(root / TEST, columns=["_row"])["_row"]
+def cuts(houses: pl.DataFrame, params: Params, seeds: Iterable[int]) -> Iterator[Cut]:
+    """Cuts rows anew for each seed: what a pipeline of this seed would test on is compared by."""
     ids = row_ids(houses, params.data.identity)
-    kept = ~ids.is_in(tested.implode())
-    houses, ids = houses.filter(kept), ids.filter(kept)
-    for seed in range(params.seed + 1, params.seed + 1 + CUTS):
-        side = sides(ids, seed, params.split)
-        transform = Transform.fit(houses.filter(side == "train"), params)
+    for seed in seeds:
+        compared = sides(ids, seed, params.split) == "test"
+        transform = Transform.fit(houses.filter(~compared), params)
         learn, compare = (
             Table(label(rows, ids.filter(part), transform.apply(rows), params.data))
-            for part in (side == "train", side != "train")
+            for part in (~compared, compared)
             for rows in [houses.filter(part)]
         )
         yield Cut(learn, compare, transform)
 
 
-def _parent(client: MlflowClient, settings: Settings, candidate: str) -> tuple[str, str]:
+def _name(candidate: str, houses: pl.DataFrame) -> str:
+    rows = blake2b(houses.write_csv().encode(), digest_size=8).hexdigest()
+    return " ".join([candidate, *_space(), rows])
+
+
+def _parent(client: MlflowClient, settings: Settings, study: str) -> tuple[str, str]:
     """The experiment and the run that the trials belong to; made where there is none."""
     experiment = experiment_id(client, f"{settings.experiment}-tuning", settings.artifact_location)
-    known = client.search_runs([experiment], f"tags.`{STUDY}` = '{candidate}'")
+    known = client.search_runs([experiment], f"tags.`{STUDY}` = '{study}'")
     if known:
         return experiment, known[0].info.run_id
-    run = client.create_run(experiment, tags={STUDY: candidate}, run_name=candidate)
+    run = client.create_run(experiment, tags={STUDY: study}, run_name=study.split(maxsplit=1)[0])
     client.set_terminated(run.info.run_id)
     return experiment, run.info.run_id
 
