@@ -278,7 +278,7 @@ def test_the_same_promotion_twice_at_once_makes_one_version(line: Line) -> None:
 class Relay(BaseHTTPRequestHandler):
     """Hands requests on to the server, until it has handed on as many as it may."""
 
-    target: ClassVar[str]
+    target: ClassVar[httpx.Client]
     left: ClassVar[int]
     meanwhile: ClassVar[dict[tuple[str, str], Callable[[], None]]]
 
@@ -292,9 +292,7 @@ class Relay(BaseHTTPRequestHandler):
             return
         kind.left -= 1
         headers = {key: value for key, value in self.headers.items() if key != "Host"}
-        answer = httpx.request(
-            self.command, kind.target + self.path, content=body, headers=headers, timeout=30
-        )
+        answer = kind.target.request(self.command, self.path, content=body, headers=headers)
         self.send_response(answer.status_code)
         self.send_header("Content-Type", answer.headers.get("Content-Type", "text/plain"))
         self.send_header("Content-Length", str(len(answer.content)))
@@ -310,12 +308,14 @@ class Relay(BaseHTTPRequestHandler):
 @pytest.fixture
 def relay(mlflow_server: str) -> Iterator[str]:
     """A server that can be taken away in front of any request."""
-    Relay.target, Relay.left, Relay.meanwhile = mlflow_server, -1, {}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Relay)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    # One client: each loads the machine's certificates, which takes longer than ten requests.
+    with httpx.Client(base_url=mlflow_server, timeout=30) as client:
+        Relay.target, Relay.left, Relay.meanwhile = client, -1, {}
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Relay)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        server.server_close()
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class Guard(BaseHTTPRequestHandler):
     As MLflow's own login does, it forbids a user that is no admin to look at what is not there.
     """
 
-    target: ClassVar[str]
+    target: ClassVar[httpx.Client]
 
     def relay(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -52,9 +52,9 @@ class Guard(BaseHTTPRequestHandler):
         elif not self.path.startswith(f"{PREFIX}/"):
             self.answer(404, b"<html>not here</html>", "text/html")
         else:
-            url = self.target + self.path.removeprefix(PREFIX)
+            url = self.path.removeprefix(PREFIX)
             kind = {"Content-Type": self.headers.get("Content-Type", "application/json")}
-            found = httpx.request(self.command, url, content=body, headers=kind, timeout=30)
+            found = self.target.request(self.command, url, content=body, headers=kind)
             if found.status_code == 404 and "registered-models/alias" in url:
                 self.answer(403, b"Permission denied", "text/html")
                 return
@@ -110,7 +110,8 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def guarded(mlflow_server: str, pem: Path) -> Iterator[str]:
     """Address of the guarded MLflow, without login."""
-    Guard.target = mlflow_server
+    # One client: each loads the machine's certificates, which takes longer than ten requests.
+    Guard.target = httpx.Client(base_url=mlflow_server, timeout=30)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Guard)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
@@ -121,6 +122,7 @@ def guarded(mlflow_server: str, pem: Path) -> Iterator[str]:
     yield f"127.0.0.1:{server.server_port}{PREFIX}/"
     server.shutdown()
     server.server_close()
+    Guard.target.close()
 
 
 @pytest.fixture
