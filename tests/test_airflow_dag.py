@@ -82,8 +82,14 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
         shutil.copy(ROOT / name, root / name)
     subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
-    render(root)  # the first look resolves the graph with DVC, and keeps it
+    keep_graph(root)
     return render(root)
+
+
+def keep_graph(root: Path) -> None:
+    """Resolves the graph with DVC, which a DAG file does at the first look alone."""
+    while not (root / manifest.MANIFEST).exists():  # it keeps nothing of files this young
+        graph.load(root)
 
 
 def test_the_tasks_and_edges_are_those_of_dvc(rendered: dict[str, Any]) -> None:
@@ -138,8 +144,7 @@ def test_nothing_heavy_is_imported_to_parse_it(rendered: dict[str, Any]) -> None
 def test_a_change_that_waits_for_dvcs_lock_is_told_on_the_dags_page(tmp_path: Path) -> None:
     root = Project.make(tmp_path / "p", {"one": {"cmd": "true"}}).root
     shutil.copy(ROOT / "params.yaml", root)
-    while not (root / manifest.MANIFEST).exists():  # it keeps nothing of files this young
-        graph.load(root)
+    keep_graph(root)
     (root / "dvc.yaml").write_text("stages: {one: {cmd: 'true'}, two: {cmd: 'true'}}\n")
     lock = LockFile(str(root / ".dvc/tmp/lock"))  # type: ignore[no-untyped-call]  # untyped
     try:
