@@ -14,6 +14,8 @@ import polars as pl
 import pytest
 import yaml
 
+from tests.airflow_driver import copy_database
+
 ROOT = Path(__file__).parents[1]
 COPIED = ("housing", "stages", "dags", "plugins", "params.yaml", "dvc.yaml", ".dvcignore")
 ROWS = 3_000
@@ -41,6 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
     for command in (("init",), ("add", "--all"), ("commit", "--message=m")):
         subprocess.run(["git", *who, *command], cwd=root, check=True, capture_output=True)
+    copy_database(root / ".airflow")  # tests/test_cli_home.py lets a run make its own
     return root
 
 
