@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
 import pytest
+
+from housing.mlops.tracking.sqlite import create_store
+
+KEPT = Path(__file__).parents[1] / f".pytest_cache/mlflow-{version('mlflow')}.db"
 
 
 def free_port() -> int:
@@ -19,6 +26,22 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+def new_store(file: Path) -> str:
+    """Copies an empty store that is kept for all tests: MLflow makes one by some 60 migrations.
+
+    Returns:
+        Its address.
+    """
+    if not KEPT.exists():
+        KEPT.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=KEPT.parent) as folder:
+            create_store(f"sqlite:///{folder}/mlflow.db", None)
+            (Path(folder) / "mlflow.db").replace(KEPT)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(KEPT, file)
+    return f"sqlite:///{file}"
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +54,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command += ["--host", "127.0.0.1", "--port", str(port)]
     # On a busy machine a client is silent for longer than the 5 s after which uvicorn hangs up.
     command += ["--uvicorn-opts", "--timeout-keep-alive 120"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    command += ["--backend-store-uri", new_store(folder / "mlflow.db")]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     # The server's job runner is not needed, and takes as long to start as the server.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -49,8 +72,8 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def mlflow_file(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An MLflow store without a server, for the whole session: making one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow-file')}/new/mlflow.db"
+    """An MLflow store without a server, for the whole session."""
+    return new_store(tmp_path_factory.mktemp("mlflow-file") / "mlflow.db")
 
 
 def wait_for(url: str, log: Path) -> None:

@@ -24,7 +24,7 @@ from housing.cli.services import Site
 from housing.errors import ConfigError
 from housing.settings import Settings, load_settings
 from tests.airflow_driver import copy_database
-from tests.mlflow_server import free_port
+from tests.mlflow_server import free_port, new_store
 
 ROOT = Path(__file__).parents[1]
 
@@ -155,6 +155,7 @@ def project(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
     }.items():
         monkeypatch.setenv(name, value)
     copy_database(root / ".airflow")
+    new_store(root / ".mlflow" / "mlflow.db")
     return root
 
 
