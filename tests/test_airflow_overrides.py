@@ -187,7 +187,9 @@ def test_every_run_has_a_folder_of_its_own(tmp_path: Path, run_id: str) -> None:
     assert other.root.exists()
 
 
-def test_a_task_that_is_cleared_later_finds_what_its_run_had_made(tmp_path: Path) -> None:
+def test_a_task_that_is_cleared_later_finds_what_its_run_had_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     stage = {
         "cmd": "grep max_depth params.yaml > model.txt",
         "params": ["train.xgboost.max_depth"],
@@ -203,6 +205,7 @@ def test_a_task_that_is_cleared_later_finds_what_its_run_had_made(tmp_path: Path
         assert b"max_depth: 8" in made
         workspace.remove()
         assert copy.exists(), "a task works in it"
+    assert not caplog.records, "that nothing was made yet is no warning"
     workspace.remove()
     assert not workspace.root.exists()
     with workspace.entered() as copy:

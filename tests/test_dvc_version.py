@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dvc.config
 import dvc.data_cloud
 import dvc.dvcfile
 import dvc.ignore
@@ -121,6 +122,13 @@ TOUCH_POINTS: dict[str, dict[str, Callable[[], bool]]] = {
             "exc_info=exc" in source(dvc_data.hashfile.transfer._log_exception)
         ),
         "Output.use_cache": lambda: "not self.use_cache" in source(dvc.output.Output.checkout),
+    },
+    "execution/project_copy.py": {
+        "Config.edit(level)": lambda: takes(dvc.config.Config.edit, "level"),
+        "a relative path is made absolute": lambda: (
+            "RelPath(os.path.abspath(" in source(dvc.config.Config._resolve)
+        ),
+        "checkout(allow_missing)": lambda: takes(dvc.repo.Repo.checkout, "allow_missing"),
     },
     "execution/recovery.py": {
         "rwlock's read and write": lambda: all(

@@ -5,10 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -153,13 +150,16 @@ class Workspace:
             yield
 
     def _make(self) -> None:
+        # DVC is too heavy for a DAG file.
+        from housing.engine.execution.project_copy import check_out, share_cache
+
         partial = self.place / PARTIAL
         shutil.rmtree(partial, ignore_errors=True)
         locks = set() if self.isolated else _copy(self.project, partial)
         if self.isolated:
             isolation.copy(self.project, partial, self.place)
         else:  # before DVC looks for stages in there: git ignores the place, and so would DVC
-            _share_cache(self.project, partial)
+            share_cache(self.project, partial)
         if self.overrides:
             self.apply(partial, self.overrides)
         note = {"dag_id": self.run[0], "run_id": self.run[1], "locks": sorted(locks)}
@@ -170,7 +170,7 @@ class Workspace:
             _require_tasks(self.project, partial)
         if not self.isolated:
             # A stage that runs alone reads what the stages before it wrote.
-            _dvc(partial, "checkout", "--quiet", "--allow-missing")
+            check_out(partial)
         partial.rename(self.root)
 
 
@@ -275,17 +275,6 @@ def _wait() -> None:
     """Waits for DVC's lock without a limit: a copy needs the graph as it is now."""
 
 
-def _share_cache(project: Path, copy: Path) -> None:
-    """Lets the copy use the project's cache and remotes, and keeps it out of git's sight."""
-    cache = _dvc(project, "cache", "dir")
-    _dvc(copy, "config", "--local", "core.no_scm", "true")
-    _dvc(copy, "cache", "dir", "--local", str((project / cache).resolve()))
-    for setting in _dvc(project, "config", "--list").splitlines():  # with every path absolute
-        name, _, value = setting.partition("=")
-        if re.fullmatch(r"remote\..+\.url", name) and Path(value).is_absolute():
-            _dvc(copy, "config", "--local", name, value)
-
-
 def _require_tasks(project: Path, copy: Path) -> None:
     """Refuses overrides that make new stages: a DAG gets its tasks before its runs."""
     known = graph.load(project, _wait).names
@@ -295,14 +284,6 @@ def _require_tasks(project: Path, copy: Path) -> None:
             f"the overrides add {', '.join(added)}, for which the DAG has no task",
             "add it in the params file",
         )
-
-
-def _dvc(root: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "dvc", "--cd", str(root), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OptionsError(f"{' '.join(command)} failed: {done.stderr.strip()}", "dvc doctor")
-    return done.stdout.strip()
 
 
 @contextmanager
