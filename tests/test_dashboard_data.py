@@ -36,6 +36,7 @@ from housing.mlops.scored_files import track
 from housing.mlops.tracking.connection import connected
 from housing.mlops.tracking.tracked_run import experiment_id
 from housing.settings import Settings, load_settings
+from tests.mlflow_server import new_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -84,18 +85,9 @@ def own_store(root: Path) -> Settings:
     return load_settings(root).model_copy(update={"tracking_uri": ""})
 
 
-@pytest.fixture(scope="module")
-def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store: MLflow takes seconds to make its tables, a copy none."""
-    root = tmp_path_factory.mktemp("blank")
-    with connected(own_store(root)) as client:
-        client.search_registered_models()
-    return root / ".mlflow"
-
-
 @pytest.fixture
-def settings(tmp_path: Path, blank: Path) -> Settings:
-    shutil.copytree(blank, tmp_path / ".mlflow")
+def settings(tmp_path: Path) -> Settings:
+    new_store(tmp_path / ".mlflow" / "mlflow.db")
     return own_store(tmp_path)
 
 
