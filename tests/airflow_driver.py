@@ -45,7 +45,8 @@ def main(dag_file: str, dag_id: str) -> None:
         again = step["conf"] is None
         run = _again(dag, results[-1]["run_id"]) if again else dag.test(run_conf=step["conf"])
         results.append(_result(run, [task.task_id for task in dag.tasks]))
-    print(json.dumps(results), file=sys.__stdout__)
+    # With its end and at once: what a listener's process logs meanwhile gets a line of its own.
+    print(json.dumps(results) + "\n", end="", file=sys.__stdout__, flush=True)
 
 
 def make_database() -> None:
