@@ -92,6 +92,11 @@ def test_all_faults_are_reported_together(content: dict[str, Any]) -> None:
             "target",
             r"data.columns: exactly one column has the role target, not 2 \(MedInc, target\)",
         ),
+        (
+            "data.columns",
+            {"target": {"type": "float", "role": "target"}, "lot": {"type": "int", "role": "id"}},
+            "data.columns: no column has the role feature, latitude or longitude",
+        ),
         ("data.columns.Latitude.role", "feature", "data.columns: latitude and longitude come as a"),
         ("data.columns.MedInc.min", 21, "data.columns.MedInc.min: 21 is above max, 20"),
         ("data.columns.MedInc.min", "21", "data.columns.MedInc.min: 21 is above max, 20"),

@@ -102,6 +102,8 @@ def _roles(content: Mapping[str, Any]) -> Iterator[Fault]:
             "data.columns",
             "latitude and longitude come as a pair, one column each, or not at all",
         )
+    if not any(role_of(column) in INPUTS for column in columns.values()):
+        yield "data.columns", f"no column has the role {', '.join(INPUTS[:-1])} or {INPUTS[-1]}"
 
 
 def columns_of(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
