@@ -47,7 +47,7 @@ def main(params: Params) -> None:
     seconds = time.monotonic() - start
     MODELS.mkdir(parents=True, exist_ok=True)
     training.model.save(MODELS / f"{candidate}.ubj")
-    held_out = pl.DataFrame({ROW: validation.frame[ROW], "predicted": training.first.held_out})
+    held_out = pl.DataFrame({ROW: validation.column(ROW), "predicted": training.first.held_out})
     held_out.write_parquet(MODELS / f"{candidate}.held_out.parquet")
     metrics = regression_metrics(validation.y, training.first.held_out)
     report = {
@@ -60,7 +60,7 @@ def main(params: Params) -> None:
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     (REPORTS / f"{candidate}.json").write_text(text, encoding="utf-8")
     say(
-        f"{candidate}: RMSE ${metrics['rmse']:,.0f} on {validation.frame.height:,} "
+        f"{candidate}: RMSE ${metrics['rmse']:,.0f} on {validation.height:,} "
         f"validation rows, best iteration {training.first.best_iteration}, {seconds:.1f} s"
     )
 

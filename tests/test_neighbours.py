@@ -71,9 +71,7 @@ def asked(neighbours: Neighbours, rows: Table) -> np.ndarray[Any, np.dtype[np.fl
 
 
 def among_training(neighbours: Neighbours, rows: Table) -> Features:
-    made = np.empty((len(rows.y), len(neighbours.names)), dtype=np.float32)
-    neighbours.apply_to_training(rows, made)
-    return made
+    return np.concatenate([*neighbours.apply_to_training(rows)])
 
 
 @pytest.fixture(scope="module")

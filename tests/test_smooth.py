@@ -11,13 +11,13 @@ RANDOM = np.random.default_rng(1)
 X = RANDOM.normal(size=(3_000, 6)).astype(np.float32)
 X[::50, 2] = np.nan
 PRICES = 2e5 + 3e4 * X[:, 0] + 2e4 * X[:, 1] * X[:, 3]
-SMOOTH = Smooth.fit(X, PRICES, 150, 7)
+SMOOTH = Smooth.fit([X], PRICES, 150, 7)
 
 
 def test_it_follows_what_is_smooth_where_features_work_together() -> None:
     new = RANDOM.normal(size=(1_000, 6)).astype(np.float32)
     price = 2e5 + 3e4 * new[:, 0] + 2e4 * new[:, 1] * new[:, 3]
-    line = Smooth.fit(X, PRICES, 0, 7).predict(new)
+    line = Smooth.fit([X], PRICES, 0, 7).predict(new)
     assert np.std(SMOOTH.predict(new) - price) < 0.8 * np.std(line - price)
 
 

@@ -48,11 +48,17 @@ class Own:
 
     Attributes:
         codes: Identity of each row that asks.
+        hidden: How many training rows that can be found have it.
         of_rows: Identity of each training row that can be found.
     """
 
     codes: NDArray[np.intp]
+    hidden: NDArray[np.intp]
     of_rows: NDArray[np.intp]
+
+    def of(self, some: NDArray[np.intp]) -> Own:
+        """The same for some of the rows that ask."""
+        return Own(self.codes[some], self.hidden[some], self.of_rows)
 
 
 @dataclass(frozen=True)
@@ -101,10 +107,9 @@ def nearest(
         return Found(away, index)
     away = np.empty((len(points), count))
     index = np.empty((len(points), count), dtype=np.intp)
-    sizes = np.bincount(own.of_rows, minlength=int(own.codes.max()) + 1)[own.codes]
     # As many more are looked up as there are rows that must not be seen.
-    for size in np.unique(sizes):
-        some = np.flatnonzero(sizes == size)
+    for size in np.unique(own.hidden):
+        some = np.flatnonzero(own.hidden == size)
         far, found = tree.query(  # type: ignore[no-untyped-call]  # as above
             points[some], range(1, count + int(size) + 1), slack
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
@@ -40,7 +40,7 @@ from housing.domain.nearest import (
     surroundings,
     tree_of,
 )
-from housing.domain.tables import ROW, Table
+from housing.domain.tables import Table
 from housing.errors import ModelError
 
 if TYPE_CHECKING:
@@ -113,12 +113,12 @@ class Neighbours:
             settings=settings,
             location=transform.location,
             scales={name: transform.numbers[name] for name in sorted(scaled)},
-            rows=train.frame.select(_columns(transform.location, settings)).to_numpy(order="c"),
+            rows=np.concatenate([*train.parts(_columns(transform.location, settings))]),
             prices=train.y,
         )
         located = found._located(found.rows)
-        ids = train.frame[ROW].to_numpy()[located]
-        largest = int(np.unique(ids, return_counts=True)[1].max()) if ids.size else 0
+        ids = train.identities[located]
+        largest = int(np.bincount(ids).max()) if ids.size else 0
         if ids.size <= largest:
             raise ModelError(f"only {largest} training row(s) have neighbours on the map", hint)
         counts = {
@@ -168,21 +168,25 @@ class Neighbours:
             The features called `names`, shape (rows, names): dollars, for ``reach`` km on the map
             or weighted standard deviations. NaN for a row without a location.
         """
-        made = np.empty((len(x), len(self.names)), dtype=np.float32)
-        self._apply(x, None, made)
-        return made
+        return self._apply(x, None)
 
-    def apply_to_training(self, train: Table, made: Features) -> None:
+    def apply_to_training(self, train: Table) -> Iterator[Features]:
         """Makes the features of the training rows, without the prices of their own identity.
 
         Args:
             train: The table that `fit` got.
-            made: Where they go, in the form that `apply` returns: a part of a larger table, which
-                need not be copied.
+
+        Yields:
+            Those of one of the table's parts after the other, each as `apply` returns them.
         """
-        x = train.frame.select(self.columns).to_numpy(order="c")
-        _, codes = np.unique(train.frame[ROW].to_numpy(), return_inverse=True)
-        self._apply(x, Own(codes, codes[self._located(x)]), made)
+        located = [self._located(x) for x in train.parts(self.columns[:2])]
+        of_rows = train.identities[np.concatenate(located)]
+        sizes = np.bincount(of_rows, minlength=int(train.identities.max()) + 1)
+        start = 0
+        for x in train.parts(self.columns):
+            codes = train.identities[start : start + len(x)]
+            yield self._apply(x, Own(codes, sizes[codes], of_rows))
+            start += len(x)
 
     def most_similar(self, row: Features, count: int) -> tuple[NDArray[np.intp], Floats]:
         """Finds the training rows nearest to a row, with attributes where there are any.
@@ -242,18 +246,20 @@ class Neighbours:
         north, east = self._places(x).T
         return np.lexsort((east, np.floor(north / STRIP)))
 
-    def _apply(self, x: Features, own: Own | None, made: Features) -> None:
+    def _apply(self, x: Features, own: Own | None) -> Features:
+        made = np.empty((len(x), len(self.names)), dtype=np.float32)
         located = self._located(x)
         made[~located] = np.nan
 
         def make(some: NDArray[np.intp]) -> None:
             if some.size == 1:  # the statistics add a lone row up in another order
                 some = np.repeat(some, 2)
-            mine = None if own is None else Own(own.codes[some], own.of_rows)
+            mine = None if own is None else own.of(some)
             made[some] = self._features(x[some], mine).T
 
         order = self.in_order(x)
         in_chunks(order[located[order]], make)
+        return made
 
     def _features(self, x: Features, own: Own | None) -> Floats:
         """The columns of `names`, for rows with a location, shape (names, rows)."""

@@ -13,7 +13,7 @@ fractions of a power of two, few enough that Float32 holds all of a sum's digits
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -72,19 +72,20 @@ class Smooth:
     level: float
 
     @classmethod
-    def fit(cls, x: Features, prices: Floats, waves: int, seed: int) -> Self:
+    def fit(cls, parts: Iterable[Features], prices: Floats, waves: int, seed: int) -> Self:
         """Draws the waves and finds the coefficients.
 
         Args:
-            x: All features of the training rows, NaN where one is missing: it counts as the mean.
-                Shape (rows, features).
+            parts: All features of the training rows, a part of the rows after the other, NaN where
+                one is missing: it counts as the mean. Each of shape (rows of the part, features).
+                They are gone through several times.
             prices: In dollars, shape (rows,).
             waves: How many.
             seed: Of the waves.
         """
         random = np.random.default_rng(seed)
-        count = x.shape[1]
-        mean, spread = _moments(x)
+        mean, spread = _moments(parts)
+        count = len(mean)
         width = FREQUENCY / (2 * math.pi) / math.sqrt(count)
         blank = cls(
             mean=mean.astype(np.float32),
@@ -95,7 +96,7 @@ class Smooth:
             heights=np.zeros(waves),
             level=0.0,
         )
-        *found, level = blank._coefficients(x, prices).tolist()
+        *found, level = blank._coefficients(parts, prices).tolist()
         return cls(
             mean=blank.mean,
             scale=blank.scale,
@@ -110,7 +111,7 @@ class Smooth:
         """Guesses prices.
 
         Args:
-            x: As `fit` takes it, shape (rows, features).
+            x: All features, NaN where one is missing, shape (rows, features).
 
         Returns:
             Dollars, shape (rows,).
@@ -134,7 +135,7 @@ class Smooth:
         wave grow alike, so each feature has the share of the wave that it has in the turns.
 
         Args:
-            x: As `fit` takes it, shape (rows, features).
+            x: As `predict` takes it, shape (rows, features).
 
         Returns:
             The guess for the average house, and dollars of shape (rows, features) that add up with
@@ -177,7 +178,7 @@ class Smooth:
             level=kept.level,
         )
 
-    def _coefficients(self, x: Features, prices: Floats) -> Floats:
+    def _coefficients(self, parts: Iterable[Features], prices: Floats) -> Floats:
         """Slopes, heights and level, in whole dollars.
 
         Rounded, because the last digits depend on how many threads add up.
@@ -185,11 +186,13 @@ class Smooth:
         size = len(self.mean) + len(self.starts) + 1
         squares, sums = np.zeros((size, size)), np.zeros(size)
         middle = prices.mean()
-        for start in range(0, len(x), CHUNK):
-            z = self._standardised(x[start : start + CHUNK])
+        start = 0
+        for some in _chunks(parts):
+            z = self._standardised(some)
             terms = np.hstack([z, self._waves(z), np.ones((len(z), 1))]).astype(np.float64)
             squares += terms.T @ terms
-            sums += terms.T @ (prices[start : start + CHUNK] - middle)
+            sums += terms.T @ (prices[start : start + len(some)] - middle)
+            start += len(some)
         # The level is not held down.
         found = np.linalg.solve(squares + np.diag([RIDGE] * (size - 1) + [0.0]), sums)
         found[-1] += middle
@@ -211,20 +214,27 @@ class Smooth:
         return turned
 
 
-def _moments(x: Features) -> tuple[Floats, Floats]:
+def _moments(parts: Iterable[Features]) -> tuple[Floats, Floats]:
     """Mean and standard deviation of what is there of each feature, some rows at a time."""
-    chunks = [x[start : start + CHUNK] for start in range(0, len(x), CHUNK)]
-    rows = np.maximum(np.sum([np.isfinite(some).sum(axis=0) for some in chunks], axis=0), 1)
 
     def mean_of(values: Callable[[Features], Floats]) -> Floats:
-        sums = np.zeros(x.shape[1])
-        for some in chunks:
-            sums += np.where(np.isfinite(some), values(some), 0).sum(axis=0)
-        found: Floats = sums / rows
+        sums, rows = np.float64(0), np.int64(0)
+        for some in _chunks(parts):
+            known = np.isfinite(some)
+            sums = sums + np.where(known, values(some), 0).sum(axis=0)
+            rows = rows + known.sum(axis=0)
+        found: Floats = sums / np.maximum(rows, 1)
         return found
 
     mean = mean_of(lambda some: some.astype(np.float64))
     return mean, np.sqrt(mean_of(lambda some: (some - mean) ** 2))
+
+
+def _chunks(parts: Iterable[Features]) -> Iterator[Features]:
+    """The parts, cut into what a processor's cache holds."""
+    for part in parts:
+        for start in range(0, len(part), CHUNK):
+            yield part[start : start + CHUNK]
 
 
 def _rounded(values: Floats | Features, steps: int) -> Features:

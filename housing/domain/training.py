@@ -2,13 +2,16 @@
 
 The same data, settings and seed give the same file bit for bit. Hence one thread: sums over several
 depend on their number, and with fewer than 20 thousand rows one is the faster anyway.
+
+Of many rows, the features are read and made some at a time and wait in a file, so that memory holds
+what XGBoost makes of them and no second copy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +20,15 @@ from numpy.typing import NDArray
 from housing.domain.config import CandidateParams
 from housing.domain.features import Transform
 from housing.domain.model import Model, completed, first_line
-from housing.domain.nearest import Features
+from housing.domain.nearest import Features, Floats
 from housing.domain.neighbours import Neighbours
 from housing.domain.smooth import Smooth
+from housing.domain.stored import Stored, stored
 from housing.domain.tables import Table
 from housing.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
-    from xgboost import Booster, DMatrix
+    from xgboost import Booster, DataIter, DMatrix
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,10 @@ def train(
     """
     first = stop_early(settings, train, validation, seed, transform)
     rows = Table.joined(train, validation)
-    neighbours, smooth, matrix = _learned_from(settings, rows, seed, transform)
+    neighbours, parts = _features(settings, rows, transform)
+    with stored(parts) as x:
+        neighbours = _at_rest(neighbours)
+        smooth, matrix = _learned_from(settings, rows, x, seed)
     booster, _ = _boost(settings, matrix, seed, first.best_iteration + 1)
     return Training(Model(booster, rows.features, neighbours, smooth), first)
 
@@ -105,64 +112,76 @@ def stop_early(
     transform: Transform | None = None,
 ) -> Stopped:
     """Trains one candidate on the training rows alone, see `train`."""
-    neighbours, smooth, matrix = _learned_from(settings, train, seed, transform)
-    x = completed(validation.x, train.features, neighbours)
-    held_out = _matrix(settings, x, _left(validation, x, smooth), matrix)
-    booster, curve = _boost(settings, matrix, seed, settings.n_estimators, held_out)
-    best = int(booster.best_iteration)
-    if settings.booster == "gbtree":
-        booster = booster[: best + 1]
-    elif best + 1 < len(curve):
-        # A linear booster changes its weights in place: the best ones have to be made again.
-        booster, _ = _boost(settings, matrix, seed, best + 1)
-    model = Model(booster, train.features, neighbours, smooth)
-    return Stopped(model, best, curve, model.predict(validation.x))
+    names = train.features
+    neighbours, parts = _features(settings, train, transform)
+    unseen = (completed(some, names, neighbours) for some in validation.parts(names))
+    with stored(parts) as x, stored(unseen) as held_x:
+        neighbours = _at_rest(neighbours)
+        smooth, matrix = _learned_from(settings, train, x, seed)
+        held_out = _matrix(settings, held_x, _left(validation, held_x, smooth), matrix)
+        booster, curve = _boost(settings, matrix, seed, settings.n_estimators, held_out)
+        best = int(booster.best_iteration)
+        if settings.booster == "gbtree":
+            booster = booster[: best + 1]
+        elif best + 1 < len(curve):
+            # A linear booster changes its weights in place: the best ones have to be made again.
+            booster, _ = _boost(settings, matrix, seed, best + 1)
+        # What the neighbours tell of the validation rows is among their features already.
+        complete = names if neighbours is None else names + neighbours.names
+        told = Model(booster, complete, None, smooth)
+        prices = np.concatenate([told.predict(some) for some in held_x])
+    return Stopped(Model(booster, names, neighbours, smooth), best, curve, prices)
 
 
 def _learned_from(
-    settings: CandidateParams, rows: Table, seed: int, transform: Transform | None
-) -> tuple[Neighbours | None, Smooth | None, DMatrix]:
-    """Makes all that a booster learns from: the features are not kept beside the matrix."""
-    neighbours, x = _features(settings, rows, transform)
+    settings: CandidateParams, rows: Table, x: Stored, seed: int
+) -> tuple[Smooth | None, DMatrix]:
+    """Makes the first guess and what the booster learns from; `x` holds all features of `rows`."""
     smooth = Smooth.fit(x, rows.y, settings.waves, seed) if settings.waves else None
-    return neighbours, smooth, _matrix(settings, x, _left(rows, x, smooth))
+    return smooth, _matrix(settings, x, _left(rows, x, smooth))
 
 
 def _features(
     settings: CandidateParams, rows: Table, transform: Transform | None
-) -> tuple[Neighbours | None, Features]:
-    """All features of rows to learn from, and what makes those of their neighbours."""
+) -> tuple[Neighbours | None, Iterator[Features]]:
+    """Parts of all features of rows to learn from, and what makes those of their neighbours."""
+    own = rows.parts(rows.features)
     if settings.neighbours is None:
-        return None, rows.x
+        return None, own
     if transform is None:
         raise ConfigError(
             "a candidate with neighbours cannot be trained without the features' transform",
             "hand it to train, or take neighbours out of the candidate's settings",
         )
     neighbours = Neighbours.fit(rows, transform, settings.neighbours)
-    own = len(rows.features)
-    x = np.empty((len(rows.x), own + len(neighbours.names)), dtype=np.float32)
-    x[:, :own] = rows.x
-    neighbours.apply_to_training(rows, x[:, own:])
-    return neighbours, x
+    pairs = zip(own, neighbours.apply_to_training(rows), strict=True)
+    return neighbours, (np.hstack(pair) for pair in pairs)
 
 
-def _left(rows: Table, x: Features, smooth: Smooth | None) -> NDArray[np.float64]:
+def _at_rest(neighbours: Neighbours | None) -> Neighbours | None:
+    """The same without the trees of their search, which take more memory than the rows do."""
+    return None if neighbours is None else replace(neighbours)
+
+
+def _left(rows: Table, x: Stored, smooth: Smooth | None) -> Floats:
     """What the booster learns: the prices, or what the smooth guess leaves of them."""
-    return rows.y if smooth is None else rows.y - smooth.predict(x)
+    if smooth is None:
+        return rows.y
+    guess: Floats = np.concatenate([smooth.predict(some) for some in x])
+    return rows.y - guess
 
 
 def _matrix(
     settings: CandidateParams,
-    x: Features,
-    prices: NDArray[np.float64],
+    x: Stored,
+    prices: Floats,
     learned_from: DMatrix | None = None,
 ) -> DMatrix:
     """Hands rows to XGBoost, for trees with a byte for each value, in which they learn.
 
     Args:
         settings: Of the candidate.
-        x: All features, shape (rows, features).
+        x: All features of the rows.
         prices: What is learned, shape (rows,).
         learned_from: The matrix that says where the bytes cut the features; None for that itself.
     """
@@ -170,8 +189,28 @@ def _matrix(
 
     with _refusals():
         if settings.booster == "gblinear":
-            return DMatrix(x, prices)
-        return QuantileDMatrix(x, prices, ref=learned_from, nthread=1)
+            return DMatrix(x.whole(), prices)  # it takes no parts
+        return QuantileDMatrix(_batches(x, prices), ref=learned_from, nthread=1)
+
+
+def _batches(x: Stored, prices: Floats) -> DataIter:
+    """The rows as XGBoost asks for them, part by part."""
+    from xgboost import DataIter
+
+    class Batches(DataIter):
+        def reset(self) -> None:
+            self.parts, self.start = iter(x), 0
+
+        def next(self, input_data: Callable[..., None]) -> bool:
+            part = next(self.parts, None)
+            if part is None:
+                return False
+            stop = self.start + len(part)
+            input_data(data=part, label=prices[self.start : stop])
+            self.start = stop
+            return True
+
+    return Batches()
 
 
 def _boost(
