@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 from dvc.stage import Stage
 
-from housing.engine.execution import locks, stage_run
+from housing.engine.errors import EngineError
+from housing.engine.execution import locks, stage_run, unchanged
+from housing.engine.execution.sharing import Sharing
 from housing.engine.execution.stage_result import StageResult
 from housing.engine.execution.stage_run import StageRun
 from tests.conftest import MakeRepo
@@ -26,17 +28,22 @@ FILES = {
     "folder/a": "a\n",
     "folder/sub/b": "b\n",
     "params.yaml": "width: 1\nother: 5\n",
+    "more.toml": "rate = 1\n",
+    ".gitignore": "/ignored\n",
+    "ignored/sub/c": "c\n",
+    "outer/x/d": "d\n",
     "dvc.yaml": dedent("""
         stages:
           make:
             cmd:
-              - ls -R .dvc/tmp/housing > seen
               - mkdir -p made
-              - cp in.txt made/one
+              - echo made > made/one
               - cp in.txt out.txt
-            deps: [in.txt, folder]
-            params: [width]
-            outs: [out.txt, made, seen]
+            deps: [in.txt, folder, ignored/sub, outer/x]
+            params: [width, more.toml: [rate]]
+            outs: [out.txt, made]
+          still: {cmd: echo still > still.txt, deps: [in.txt], outs: [still.txt], frozen: true}
+          tracked: {cmd: cp raw.txt copy.txt, deps: [raw.txt], outs: [copy.txt]}
           always: {cmd: echo again, always_changed: true, deps: [in.txt]}
     """),
 }
@@ -92,6 +99,14 @@ def test_where_nothing_changed_dvc_is_not_asked(root: Path, looks: list[str]) ->
     assert len(looks) == 1
 
 
+def same_size_and_time(root: Path) -> None:
+    """DVC reads params each time, whatever their time of change."""
+    path = root / "more.toml"
+    before = path.stat()
+    path.write_text("rate = 2\n")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def set_param(root: Path) -> None:
     (root / "params.yaml").write_text("width: 2\nother: 5\n")
 
@@ -111,6 +126,11 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a new file in a folder": (lambda root: (root / "folder/sub/new").write_text(""), "ran"),
     "a file's name": (lambda root: (root / "folder/a").rename(root / "folder/z"), "ran"),
     "a param": (set_param, "ran"),
+    "a param of another file": (same_size_and_time, "ran"),
+    "ignored files below a folder that git ignores": (
+        lambda root: (root / "ignored/.dvcignore").write_text("c\n"),
+        "ran",
+    ),
     "the command": (set_command, "ran"),
     "no dvc.lock": (drop_entry, "restored"),
     "no out": (lambda root: (root / "out.txt").unlink(), "restored"),
@@ -118,6 +138,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a file in an out": (lambda root: (root / "made/two").write_text(""), "restored"),
     "no cache": (lambda root: shutil.rmtree(root / ".dvc/cache"), "ran"),
     "no object in the cache": (lambda root: cached(root, "jello\n").unlink(), "ran"),
+    "no object of a folder's file": (lambda root: cached(root, "made\n").unlink(), "ran"),
     "an out's time": (lambda root: os.utime(root / "out.txt"), "unchanged"),
     "a mode": (lambda root: (root / "folder/z").chmod(0o600), "unchanged"),
     "another param": (
@@ -156,13 +177,6 @@ def test_dvc_looks_wherever_a_file_changed(root: Path, looks: list[str]) -> None
         assert not looks, name
 
 
-def test_it_is_forgotten_before_the_command_begins(root: Path) -> None:
-    assert (root / ".dvc/tmp/housing/unchanged/make.json").exists()
-    (root / "in.txt").write_text("ho\n")
-    assert again(root).state == "ran"
-    assert (root / "seen").read_text().rstrip().endswith("unchanged:")
-
-
 def test_what_changes_while_dvc_looks_is_seen_the_next_time(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +185,7 @@ def test_what_changes_while_dvc_looks_is_seen_the_next_time(
     def meanwhile(stage: Stage, *rest: object) -> object:
         found = by_dvc(stage, *rest)
         (root / "in.txt").write_text("jello\n")
+        time.sleep(0.05)  # it is no young file when it is signed too late
         return found
 
     os.utime(root / "out.txt")
@@ -208,11 +223,61 @@ def test_dvc_looks_while_somebody_writes(root: Path, looks: list[str]) -> None:
     assert looks
 
 
-def test_a_forced_run_and_a_stage_that_always_runs_ask_dvc(root: Path, looks: list[str]) -> None:
+@pytest.mark.parametrize("name", ["always", "still", "tracked"])
+def test_a_stage_that_hangs_on_more_than_its_files_is_left_to_dvc(
+    make_repo: MakeRepo, looks: list[str], name: str
+) -> None:
+    root = make_repo({**FILES, "raw.txt": "raw\n", "raw.txt.dvc": "outs: [{path: raw.txt}]\n"})
+    (root / "still.txt").write_text("still\n")
+    for _ in range(3):
+        looks.clear()
+        stage_run.reproduce(root, name)
+        assert looks
+        time.sleep(0.05)
+
+
+def test_a_forced_run_and_one_that_pulls_ask_dvc(root: Path, looks: list[str]) -> None:
     assert stage_run.reproduce(root, "make", force=True).state == "ran"
-    assert stage_run.reproduce(root, "always").state == "ran"
-    assert stage_run.reproduce(root, "always").state == "ran"
-    assert len(looks) == 3
+    with pytest.raises(EngineError, match="remote"):
+        StageRun(root, "make", sharing=Sharing(pull=True)).reproduce()
+    assert len(looks) == 2
+
+
+def test_another_config_of_the_user_asks_dvc(
+    root: Path, looks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text(f"[cache]\n    dir = {tmp_path / 'empty'}\n")
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path))
+    assert again(root).state == "ran"
+    assert looks
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        # As a file system does that knows whole seconds alone.
+        ("_signature", lambda _: (1, 1, 0, 1, time.time_ns() // 10**9 * 10**9)),
+        ("_MOST", 3),
+    ],
+)
+def test_what_is_young_by_whole_seconds_or_too_much_is_left_to_dvc(
+    root: Path, looks: list[str], monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> None:
+    monkeypatch.setattr(unchanged, name, value)
+    (root / ".dvc/tmp/housing/unchanged/make.json").unlink()
+    again(root)
+    assert not list((root / ".dvc/tmp/housing/unchanged").iterdir())
+    assert looks
+
+
+def test_another_repository_above_a_dep_is_left_to_dvc(root: Path, looks: list[str]) -> None:
+    shutil.copytree(root / ".dvc", root / "outer/.dvc")
+    assert again(root).state == "ran"  # DVC leaves alone what is in there
+    time.sleep(0.05)
+    for _ in range(2):
+        looks.clear()
+        assert again(root).state == "unchanged"
+        assert looks
 
 
 def test_a_folder_with_a_symlink_is_left_to_dvc(make_repo: MakeRepo, looks: list[str]) -> None:

@@ -292,7 +292,6 @@ class StageRun:
         if self._pulling and not self._force:
             self._pulling.bring_run(stage)
         inputs.guard(stage)
-        self._look.forget()
         done = stage.reproduce(**options)
         if done:
             with recovery.journal(self._root, reasons.noted_in(stage)):

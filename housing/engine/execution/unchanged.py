@@ -2,10 +2,11 @@
 
 To open DVC's repository and to look at a stage takes longer than all else that the task of an
 unchanged stage does. So what DVC found is kept, with inode, size, mode and both times of change of
-every file that its finding rests on: ``dvc.yaml``, ``dvc.lock``, params, DVC's config, deps, outs,
-and the objects of the outs in DVC's cache. As long as all of these are the same, the finding holds.
-DVC itself trusts inode, size and one of the times in place of a file's content; the other time
-changes with every write and cannot be set by hand, so this asks for more than DVC does.
+every file that its finding rests on: ``dvc.yaml``, DVC's config, deps, outs, and the objects of the
+outs in DVC's cache; of ``dvc.lock`` and params, which DVC reads each time, with a hash. As long as
+all of these are the same, the finding holds. DVC itself trusts inode, size and one of the times in
+place of the content of a dep or an out; the other time cannot be set by hand, so this asks for more
+than DVC does.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from dvc.config import Config
 from dvc.dependency.db import AbstractDependency
 from dvc.dependency.repo import RepoDependency
 from dvc.version import __version__ as dvc_version  # type: ignore[attr-defined]  # no types
@@ -41,8 +43,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger("housing.engine.execution")
 
 _FOLDER: Final = Path(".dvc/tmp/housing/unchanged")
-_MOST: Final = 1000
+_FORMAT: Final = 1
+"""Another one makes what is kept void: of what is compared, and how."""
+_MOST: Final = 5000
 """Files of one stage; where there are more, nothing is kept, and DVC looks at them."""
+_COARSE: Final = 2_000_000_000
+"""Longest tick, in ns, of a file system that stamps changes by whole seconds (FAT's)."""
 
 Signature = tuple[int, ...] | None
 """Inode, size, mode, and both times of change in ns; None where there is no such file."""
@@ -68,6 +74,7 @@ class Look:
         self._file = root / _FOLDER / f"{quote(node.name, safe='@')}.json"
         self._settled = 0
         self._seen: dict[str, Signature] | None = None
+        self._texts: dict[str, str | None] = {}
 
     def recall(self) -> tuple[StageResult, tuple[DepResult, ...]] | None:
         """What DVC found when it last looked, where no file changed since.
@@ -76,18 +83,15 @@ class Look:
             The record of the stage and its deps; None where DVC has to look.
         """
         began = time.monotonic()
-        if recovery.somebody_writes(self._root):
-            return None  # DVC waits for it, where it is about to write what this stage reads
         try:
+            if recovery.somebody_writes(self._root):
+                return None  # DVC waits for it, where it is about to write what this stage reads
             key, _, text = self._file.read_text(encoding="utf-8").partition("\n")
             if key != self._key(text):
                 return None
             content = json.loads(text)
-            if content["sources"] != self._sources:
+            if not self._holds(content):
                 return None
-            for path, known in content["files"].items():
-                if _signature(path) != (tuple(known) if known else None):
-                    return None
         except (OSError, ValueError) as error:
             _log.debug("nothing is kept of stage %s: %s", self._node.name, error)
             return None
@@ -99,6 +103,18 @@ class Look:
         )
         return record, tuple(DepResult(**dep) for dep in content["deps"])
 
+    def _holds(self, content: dict[str, Any]) -> bool:
+        """Whether all that was kept is as it was."""
+        if content["sources"] != self._sources:
+            return False
+        for path, known in content["texts"].items():
+            if manifest.digest(Path(path)) != known:
+                return False
+        for path, known in content["files"].items():
+            if _signature(path) != (tuple(known) if known else None):
+                return False
+        return True
+
     def begin(self) -> None:
         """Signs the files, before DVC reads any of them.
 
@@ -108,11 +124,24 @@ class Look:
         self._settled = manifest.settled()
         node = self._node
         # Data sources are saved at each look, and a frozen stage looks at nothing.
-        if node.file.endswith(".yaml") and not (node.data_sources or node.frozen):
-            self._seen = {}
-            own = [node.file, str(Path(node.file).with_suffix(".lock")), *self._sources]
-            own += [param.partition(":")[0] for param in node.params]
-            self._sign(self._root / path for path in (*own, *node.deps, *node.outs))
+        if not node.file.endswith(".yaml") or node.data_sources or node.frozen:
+            return
+        self._seen = {}
+        params = {param.partition(":")[0] for param in node.params}
+        read = (str(Path(node.file).with_suffix(".lock")), *params)
+        self._texts = {str(self._root / name): manifest.digest(self._root / name) for name in read}
+        self._sign(self._paths((*params, *node.deps, *node.outs)))
+
+    def _paths(self, items: Collection[str]) -> Iterator[Path]:
+        """All that decides what DVC finds of params, deps and outs; a path may come twice."""
+        yield from (self._root / name for name in (*self._sources, *items))
+        for folder in {folder for item in items for folder in (self._root / item).parents}:
+            if folder.is_relative_to(self._root):
+                yield folder / ".dvcignore"
+                if folder != self._root:
+                    if (folder / ".dvc").exists():  # another repository, which DVC leaves alone
+                        raise _Unsure
+                    yield folder / ".dvc"
 
     def at(self, stage: Stage) -> None:
         """Signs what only DVC's own stage knows: the objects in its cache.
@@ -140,14 +169,14 @@ class Look:
         """
         if self._seen is None:
             return
-        # The last of them is the time of change that nobody can set.
-        if any(own and own[-1] >= self._settled for own in self._seen.values()):
+        if any(own and self._is_young(own[-1]) for own in self._seen.values()):
             return
         text = json.dumps(
             {
                 "record": record.to_dict(),
                 "deps": [asdict(dep) for dep in deps],
                 "sources": self._sources,
+                "texts": self._texts,
                 "files": self._seen,
             }
         )
@@ -156,14 +185,25 @@ class Look:
         except OSError as error:  # DVC looks again the next time
             _log.debug("what was found is not kept: %s", error)
 
-    def forget(self) -> None:
-        """Forgets what was found: the stage is about to run."""
-        self._file.unlink(missing_ok=True)
+    def _is_young(self, changed: int) -> bool:
+        """Whether a file may change once more with the same time stamp.
+
+        Args:
+            changed: The time of change that nobody can set, in ns.
+        """
+        is_coarse = changed % 1_000_000_000 == 0
+        return changed >= self._settled - (_COARSE if is_coarse else 0)
 
     def _key(self, text: str) -> str:
-        """Counts for this text alone, in this folder, for this DVC and this form of a record."""
+        """Counts for this text alone: for this stage, in this folder, with this DVC and its config.
+
+        Which files DVC's config comes from is the environment's choice.
+        """
+        levels = ("global", "system")
+        config = [Config.get_dir(level) for level in levels]  # type: ignore[no-untyped-call]  # DVC's
         form = [*StageResult.__dataclass_fields__, *DepResult.__dataclass_fields__]
-        whole = json.dumps([str(self._root), dvc_version, form, text])
+        place = [str(self._root), self._node.name]
+        whole = json.dumps([_FORMAT, dvc_version, config, form, place, text])
         return blake2b(whole.encode(), digest_size=16).hexdigest()
 
     def _sign(self, paths: Iterable[Path]) -> None:
