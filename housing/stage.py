@@ -17,8 +17,8 @@ from housing.engine.stage_notes import note_duration
 from housing.errors import ConfigError
 
 
-def run(body: Callable[[Params], None], *, without: tuple[str, ...] = ()) -> None:
-    """Runs the body of a stage's script in DVC's working directory.
+def run(body: Callable[[Params], None], *, without: tuple[str, ...] = ()) -> NoReturn:
+    """Runs the body of a stage's script in DVC's working directory, and ends the process.
 
     A known error ends the process with its message, without a traceback: with exit code 78 where
     the configuration is wrong and 65 where any other fault is permanent (``EX_CONFIG`` and
@@ -42,6 +42,7 @@ def run(body: Callable[[Params], None], *, without: tuple[str, ...] = ()) -> Non
     root = dvc_root()
     if root:
         note_duration(root, os.environ["DVC_STAGE"], time.monotonic() - start)
+    leave(os.EX_OK)
 
 
 @contextmanager
@@ -61,7 +62,8 @@ def leave(code: int) -> NoReturn:
     """Ends the process at once, with everything printed.
 
     A thread of Arrow that reads ahead may still hold a file of Python's. While Python winds up,
-    that thread would abort the process, whose exit code then tells nothing of the error.
+    that thread would abort the process, whose exit code then tells nothing of the error. Winding up
+    also takes 0.1 s of a processor after Polars was loaded, and half a second after MLflow.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -350,3 +350,25 @@ def test_a_stage_says_what_it_lacks(tmp_path: Path, stage: str, message: str) ->
     assert done.returncode == (os.EX_CONFIG if "candidate of" in message else os.EX_DATAERR)
     assert done.stderr.startswith(f"error: {message}")
     assert "\n  next: " in done.stderr
+
+
+def test_a_stage_ends_with_its_body_whatever_a_library_leaves_behind(tmp_path: Path) -> None:
+    copy(ROOT / "params.yaml", tmp_path)
+    code = (
+        "import threading\n"
+        "from housing.stage import run, say\n"
+        "def body(params):\n"
+        "    threading.Thread(target=threading.Event().wait).start()\n"
+        "    say('all of it')\n"
+        "run(body)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,  # the thread would keep it for ever
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "all of it\n", "")
