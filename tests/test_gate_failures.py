@@ -6,7 +6,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -19,6 +19,7 @@ from mlflow.tracking._tracking_service.utils import _get_store
 
 from housing.dashboard.data import collect
 from housing.domain.config import Params
+from housing.domain.scoring import Scores
 from housing.domain.verdict import Check, Verdict
 from housing.errors import EvidenceError, RegistryError, RunNotFoundError
 from housing.mlops.registry import (
@@ -36,6 +37,7 @@ from housing.mlops.registry.download import serving
 from housing.mlops.registry.fast_check import settled
 from housing.mlops.registry.journal import Entry, journal_id, open_entry
 from housing.mlops.registry.promote import summary
+from housing.mlops.registry.run_artifacts import Record
 from housing.mlops.tracking.connection import connected
 from housing.mlops.tracking.digest import BUNDLE, MANIFEST, seal
 from housing.mlops.tracking.logged_rows import SEEN_ROWS
@@ -131,6 +133,35 @@ def test_the_same_promotion_twice_at_once_makes_one_version(scene: Scene) -> Non
     assert [version.version for version in known] == ["1", "2"]
     told = read_journal(scene.challenger.settings, scene.params)
     assert [(entry.from_version, entry.to_version) for entry in told] == [(None, "1"), ("1", "2")]
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the gate does with the models, in its order."""
+    done: list[str] = []
+    read, start, ask = Record.read, Record.start, Record.ask
+
+    def reads(record: Record) -> None:
+        done.append("read")
+        read(record)
+
+    def starts(record: Record, processes: ExitStack) -> None:
+        done.append("start")
+        start(record, processes)
+
+    def asks(record: Record, rows: pl.DataFrame) -> tuple[pl.DataFrame, Scores]:
+        done.append("ask")
+        return ask(record, rows)
+
+    monkeypatch.setattr(Record, "read", reads)
+    monkeypatch.setattr(Record, "start", starts)
+    monkeypatch.setattr(Record, "ask", asks)
+    return done
+
+
+def test_the_models_start_at_once_when_all_evidence_is_read(scene: Scene, steps: list[str]) -> None:
+    assert scene.validate().contest == "refresh"
+    assert steps == ["read", "read", "start", "start", "ask", "ask"]
 
 
 Fault = Callable[[Scene], AbstractContextManager[None]]
@@ -397,7 +428,7 @@ def before_digests(scene: Scene) -> Iterator[None]:
 
 
 def test_a_version_without_a_digest_is_not_run_but_compared_by_what_is_recorded(
-    scene: Scene,
+    scene: Scene, steps: list[str]
 ) -> None:
     settings, params = scene.champion.settings, scene.params
     with before_digests(scene), changed(scene.bundle(scene.first) / "pyfunc_model.py", b"raise 1"):
@@ -408,6 +439,7 @@ def test_a_version_without_a_digest_is_not_run_but_compared_by_what_is_recorded(
         assert settled(settings, params, read_result(scene.champion.root)) is None
         verdict = scene.validate()
     assert verdict.passed, verdict.reasons
+    assert steps == ["read", "read", "start", "ask"]
     (rows,) = [check.value for check in verdict.checks if check.name == "common_rows"]
     assert rows == pl.read_parquet(scene.champion.root / PREDICTIONS).height
 

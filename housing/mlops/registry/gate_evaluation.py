@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,7 @@ from housing.domain import gate
 from housing.domain.config import Params
 from housing.domain.metrics import regression_metrics
 from housing.domain.verdict import Check, Contest, Verdict
-from housing.engine.errors import typeable
-from housing.errors import DataError, EvidenceError, ModelError, RegistryError, RunNotFoundError
+from housing.errors import DataError, ModelError, RegistryError
 from housing.mlops.registry.client import (
     WITHDRAWN,
     alias_version,
@@ -20,10 +20,10 @@ from housing.mlops.registry.client import (
     withdrawn_versions,
 )
 from housing.mlops.registry.common import common_rows
-from housing.mlops.registry.proof import run_behind
+from housing.mlops.registry.rivals import proved_rival, suffix_of
 from housing.mlops.registry.run_artifacts import Record, download
 from housing.mlops.tracking.result import DATA, Result, broken_links, model_path
-from housing.mlops.tracking.tracked_run import HASH, RESULT
+from housing.mlops.tracking.tracked_run import HASH
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,15 +66,8 @@ def judge(client: MlflowClient, params: Params, result: Result, run: Run, folder
         if (version := alias_version(client, model, alias)) is not None
     }
     record = download(run, folder)
-    parts = [Findings(_evidence(client, params, result, record))]
-    if parts[-1].passed:
-        parts.append(_agreement(record))
-    if parts[-1].passed and parts[-1].metrics:
-        parts.append(_absolute(params, record, parts[-1].metrics))
-        parts += [
-            _against(client, params, record, alias, version, folder / alias)
-            for alias, version in rivals.items()
-        ]
+    with ExitStack() as processes:
+        parts = _findings(client, params, result, record, rivals, processes)
     held = {alias: str(version.version) for alias, version in rivals.items()}
     facing = next((part for part in parts if part.contest != "first"), parts[-1])
     return Verdict(
@@ -91,6 +84,42 @@ def judge(client: MlflowClient, params: Params, result: Result, run: Run, folder
         rival_metrics=facing.rival_metrics or {},
         checks=tuple(check for part in parts for check in part.checks),
     )
+
+
+def _findings(  # noqa: PLR0913, PLR0917 - the body of `judge`, while models' processes run
+    client: MlflowClient,
+    params: Params,
+    result: Result,
+    record: Record,
+    rivals: dict[str, ModelVersion],
+    processes: ExitStack,
+) -> list[Findings]:
+    """The parts of the verdict, in their order; the models load at once, beside other checks."""
+    parts = [Findings(_evidence(client, params, result, record))]
+    if parts[-1].passed:
+        parts.append(_agreement(record))
+    metrics = parts[-1].metrics
+    if not (parts[-1].passed and metrics):
+        return parts
+    proved = {
+        alias: proved_rival(client, params, record, alias, version)
+        for alias, version in rivals.items()
+    }
+    known = [rival for rival in proved.values() if isinstance(rival, Record)]
+    for one in (record, *known):
+        one.read()  # all of it before any model runs, which could change files
+    for one in (record, *(rival for rival in known if _will_be_asked(record, rival))):
+        one.start(processes)
+    parts.append(_absolute(params, record, metrics))
+    parts += [
+        _against(params, record, alias, version, proved[alias]) for alias, version in rivals.items()
+    ]
+    return parts
+
+
+def _will_be_asked(record: Record, rival: Record) -> bool:
+    """Whether `common_rows` runs the rival: its code is proved, and its test rows are others."""
+    return rival.digest is not None and contest_of(record, rival) == "refresh"
 
 
 def _evidence(
@@ -171,30 +200,14 @@ def _golden(params: Params, record: Record, golden: pl.DataFrame) -> Check:
     return gate.golden(golden["predicted"], served["prediction"], params.gate)
 
 
-def _against(  # noqa: PLR0913, PLR0917 - one call site; a bundle of these would have no meaning
-    client: MlflowClient,
-    params: Params,
-    record: Record,
-    alias: str,
-    version: ModelVersion,
-    folder: Path,
+def _against(
+    params: Params, record: Record, alias: str, version: ModelVersion, rival: Record | Check
 ) -> Findings:
-    """The challenger against the model in an alias."""
-    suffix = "" if alias == params.registry.staging else f"_{alias}"
+    """The challenger against the model in an alias, or what is to be said where it is unknown."""
+    if isinstance(rival, Check):
+        return Findings((rival,), contest="same" if rival.passed else "first")
+    suffix = suffix_of(params, alias)
     known = f"rival_known{suffix}"
-    try:
-        run = run_behind(client, version)
-    except RunNotFoundError as error:
-        return _unknown(params, record, alias, version, known, error)
-    except EvidenceError as error:
-        fault = f"version {version.version} in {alias} cannot be trusted: {error.fact}"
-        return Findings((gate.fact(known, fault, ""),))
-    folder.mkdir()
-    rival = download(run, folder)
-    evidence = rival.bytes_check(rival.tagged_hashes())
-    if not evidence.passed:
-        fault = f"version {version.version} in {alias} cannot be trusted: {evidence.sentence}"
-        return Findings((gate.fact(known, fault, ""),))
     contest = contest_of(record, rival)
     checks = [
         gate.fact(known, None, f"version {version.version} in {alias} is what was evaluated"),
@@ -206,42 +219,6 @@ def _against(  # noqa: PLR0913, PLR0917 - one call site; a bundle of these would
         for check in checks
     ]
     return Findings(tuple(named), contest=contest, rival_metrics=rival.metrics("test"))
-
-
-def _unknown(  # noqa: PLR0913, PLR0917 - one branch of `_against`, with what that knows
-    params: Params,
-    record: Record,
-    alias: str,
-    version: ModelVersion,
-    known: str,
-    error: RunNotFoundError,
-) -> Findings:
-    """What can be said where the run of the model in an alias is deleted, or gone for ever."""
-    if version.tags.get(RESULT) == record.tags.get(RESULT):
-        # Its version says so, and the record is that result, logged again.
-        right = f"version {version.version} in {alias} is this very result; its run is gone"
-        return Findings((gate.fact(known, None, right),), contest="same")
-    fault = (
-        f"version {version.version} in {alias} cannot be compared: {error.fact}; next: "
-        f"{_way_on(params, alias, version, error)}"
-    )
-    return Findings((gate.fact(known, fault, ""),))
-
-
-def _way_on(params: Params, alias: str, version: ModelVersion, error: RunNotFoundError) -> str:
-    """What to type where the run of the model in an alias is missing."""
-    import mlflow
-
-    if not error.gone:
-        return error.hint
-    model = params.registry.model
-    call = f"delete_registered_model_alias('{model}', '{alias}')"
-    script = f"from mlflow import MlflowClient as C; C('{mlflow.get_tracking_uri()}').{call}"
-    return typeable(
-        f"housing rollback --alias {alias} --why 'run of version {version.version} is gone', which "
-        "puts the version before back; or, where there is none, this takes the alias away, and the "
-        f'next run is judged as the first: python -c "{script}"'
-    )
 
 
 def contest_of(record: Record, rival: Record) -> Contest:

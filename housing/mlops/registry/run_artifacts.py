@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property, partial
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from housing.domain.gate import same
-from housing.domain.scoring import Scores, ServedModel, priced
+from housing.domain.scoring import Pricer, Scores, ServedModel, priced
 from housing.domain.verdict import Check
 from housing.mlops.registry.client import tagged_hashes
 from housing.mlops.registry.proof import fetch, fetch_model
@@ -35,11 +36,13 @@ class Record:
         run: The run.
         folder: Where its files lie; what MLflow no longer has is missing there.
         bundle: Folder of its logged model.
+        started: The process of the model, where it was started before anything is asked.
     """
 
     run: Run
     folder: Path
     bundle: Path
+    started: list[Pricer] = field(default_factory=list)
 
     @property
     def tags(self) -> Mapping[str, str]:
@@ -97,9 +100,25 @@ class Record:
             DataError: The rows lack a column.
             ModelError: The model cannot price them.
         """
-        opened = partial(Worker, self.bundle)
-        model = ServedModel(self.run.info.run_id, "", read_columns(self.bundle), opened)
+        model = ServedModel(self.run.info.run_id, "", read_columns(self.bundle), self._opened)
         return priced(rows, model)
+
+    def read(self) -> None:
+        """Reads all tables into memory."""
+        _ = self.predictions, self.seen, self.rows
+
+    def start(self, processes: ExitStack) -> None:
+        """Starts the process of the logged model, whose bytes are checked.
+
+        It loads for most of a second, in which the caller does other work before it asks.
+
+        Args:
+            processes: Ends it.
+        """
+        self.started.append(processes.enter_context(Worker(self.bundle)))
+
+    def _opened(self) -> AbstractContextManager[Pricer]:
+        return nullcontext(self.started[0]) if self.started else Worker(self.bundle)
 
     def bytes_check(self, hashes: Mapping[str, str]) -> Check:
         """Checks that the bytes in MLflow are the ones that were evaluated.
