@@ -1,6 +1,6 @@
 """What other settings of a candidate are worth, on eight cuts of rows that no one tests on.
 
-    uv run --group tune python benchmarks/try_settings.py neighbours "max_depth=6 waves=0" "waves=0"
+    uv run python benchmarks/try_settings.py neighbours "max_depth=6 waves=0" "waves=0"
 
 Each argument after the candidate's name replaces settings of `train.NAME` in params.yaml. ``RMSE``
 is the mean over the cuts, on the rows that stopped the training; ``difference`` is that to the

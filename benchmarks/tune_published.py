@@ -1,6 +1,6 @@
 """`make tune` on rows that the published cut does not test on either.
 
-    uv run --group tune python benchmarks/tune_published.py neighbours --trials 45
+    uv run python benchmarks/tune_published.py neighbours --trials 45
 
 What it proposes has seen no test row, neither the pipeline's nor those of the published cut of
 ``make quality``, so both tell honestly how good it is.
