@@ -21,6 +21,7 @@ import dvc.schema
 import dvc.stage
 import dvc.stage.cache
 import dvc.stage.run
+import dvc.utils.serialize._yaml
 import dvc_data.hashfile.db
 import dvc_data.hashfile.transfer
 import dvc_objects.fs.utils
@@ -61,6 +62,10 @@ TOUCH_POINTS: dict[str, dict[str, Callable[[], bool]]] = {
         "a file is parsed by _load_yaml, into its content and text": lambda: (
             "return self._load_yaml(**kwargs)" in source(dvc.dvcfile.FileMixin._load)
             and "d, _ = self._load(" in source(dvc.dvcfile.FileMixin.load)
+        ),
+        "a params file is parsed by the module's parse_yaml": lambda: (
+            "parser=parse_yaml" in source(dvc.utils.serialize._yaml.load_yaml)
+            and takes(dvc.utils.serialize._yaml.parse_yaml, "text", "path", "typ")
         ),
         "its content hangs on its text alone": lambda: (
             "return strictyaml.load(" in source(dvc.dvcfile.FileMixin._load_yaml)

@@ -11,6 +11,7 @@ import pytest
 from dvc.dvcfile import FileMixin, Lockfile, ProjectFile
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.utils.serialize import _yaml, load_yaml
 
 from housing.engine.execution import parsed_files
 
@@ -28,6 +29,7 @@ stages:
       size: 5
 """
 BY_DVC = FileMixin._load_yaml
+PARSE_BY_DVC = _yaml.parse_yaml
 
 
 @pytest.fixture
@@ -41,6 +43,7 @@ def repo(tmp_path: Path) -> Iterator[Repo]:
     with Repo(str(tmp_path)) as opened:
         yield opened
     del ProjectFile._load_yaml, Lockfile._load_yaml
+    _yaml.parse_yaml = PARSE_BY_DVC
 
 
 def file_of(repo: Repo, name: str) -> Any:  # noqa: ANN401 - DVC's
@@ -111,3 +114,27 @@ def test_comments_stay_where_a_file_is_written_again(repo: Repo) -> None:
     Path(lock.path).write_text(f"# of the team\n{LOCK}")
     lock.load()
     assert "of the team" in str(lock._load_yaml(round_trip=True)[0].ca)
+
+
+def test_a_params_file_is_parsed_once_for_each_of_its_contents(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(repo.root_dir, "params.yaml")
+    read: Any = load_yaml
+    for size in (1, 2):
+        path.write_text(f"width: {{size: {size}}}\n")
+        first = read(str(path))
+        with monkeypatch.context() as patched:
+            patched.setattr("ruamel.yaml.YAML.load", None)
+            assert read(str(path)) == first == {"width": {"size": size}}
+            first["width"]["size"] = 0  # DVC may change what it got
+            assert read(str(path)) == {"width": {"size": size}}
+
+
+def test_a_broken_params_file_is_told_each_time(repo: Repo) -> None:
+    path = Path(repo.root_dir, "params.yaml")
+    path.write_text("width: [\n")
+    read: Any = load_yaml
+    for _ in range(2):
+        with pytest.raises(DvcException, match=r"params\.yaml"):
+            read(str(path))

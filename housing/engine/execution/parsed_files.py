@@ -4,10 +4,15 @@ The task of each stage reads both files whole. Where they have hundreds of stage
 check them takes longer than all else that an unchanged stage needs. What DVC made of a file is kept
 by the hash of the file's text and of itself, so it counts for exactly this text and this version of
 DVC, and not once a bit of it has changed.
+
+Params files are kept as long as the process lives: DVC parses one anew for each stage and each time
+that it looks at it, some seven times where a stage runs.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import logging
 from hashlib import blake2b
@@ -15,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dvc.dvcfile import FileMixin, Lockfile, ProjectFile
+from dvc.utils.serialize import _yaml
 from dvc.version import __version__ as dvc_version  # type: ignore[attr-defined]  # no types
 
 from housing.engine.files import write_whole
@@ -23,13 +29,26 @@ _FOLDER: Final = "housing/parsed"
 """Below DVC's folder for temporary files: a file for each ``dvc.yaml`` and ``dvc.lock``."""
 _log = logging.getLogger("housing.engine.execution")
 _by_dvc: Any = FileMixin._load_yaml
+_parse_by_dvc: Any = _yaml.parse_yaml
 
 
 def use() -> None:
-    """Lets this process read both files by what was kept of them."""
+    """Lets this process read these files by what was kept of them."""
     files: tuple[Any, ...] = (ProjectFile, Lockfile)  # they have no types
     for file in files:
         file._load_yaml = _load
+    module: Any = _yaml
+    module.parse_yaml = _parse
+
+
+def _parse(text: str, path: str, typ: str = "safe") -> Any:  # noqa: ANN401 - what stands in the file
+    """As `dvc.utils.serialize._yaml.parse_yaml`; nobody else sees what the caller changes in it."""
+    return copy.deepcopy(_parsed(text, path, typ))
+
+
+@functools.cache
+def _parsed(text: str, path: str, typ: str) -> Any:  # noqa: ANN401 - as above
+    return _parse_by_dvc(text, path, typ)
 
 
 def _load(file: Any, **kwargs: Any) -> tuple[Any, str]:  # noqa: ANN401 - DVC's file and its content
