@@ -31,7 +31,6 @@ from dvc.version import __version__ as dvc_version  # type: ignore[attr-defined]
 
 from housing.engine.execution import recovery
 from housing.engine.execution.stage_result import DepResult, StageResult
-from housing.engine.files import write_whole
 from housing.engine.graph import manifest
 from housing.engine.stage_notes import last_duration
 
@@ -181,7 +180,9 @@ class Look:
             }
         )
         try:
-            write_whole(self._file, f"{self._key(text)}\n{text}")
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            # Half of it is worth nothing, and no harm: so the disk is not waited for.
+            self._file.write_text(f"{self._key(text)}\n{text}", encoding="utf-8")
         except OSError as error:  # DVC looks again the next time
             _log.debug("what was found is not kept: %s", error)
 
