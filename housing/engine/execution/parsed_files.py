@@ -15,6 +15,7 @@ import copy
 import functools
 import json
 import logging
+import os
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ from dvc.dvcfile import FileMixin, Lockfile, ProjectFile
 from dvc.utils.serialize import _yaml
 from dvc.version import __version__ as dvc_version  # type: ignore[attr-defined]  # no types
 
+from housing.engine.execution.sealed import seal, unseal
 from housing.engine.files import write_whole
 
 _FOLDER: Final = "housing/parsed"
@@ -56,13 +58,14 @@ def _load(file: Any, **kwargs: Any) -> tuple[Any, str]:  # noqa: ANN401 - DVC's 
     if kwargs or not file.repo.tmp_dir:  # to be written again, with its comments; or no folder
         read: tuple[Any, str] = _by_dvc(file, **kwargs)
         return read
-    kept = Path(file.repo.tmp_dir, _FOLDER, f"{_hash(file.path)}.json")
+    name = blake2b(os.fsencode(file.path), digest_size=16).hexdigest()
+    kept = Path(file.repo.tmp_dir, _FOLDER, f"{name}.json")
     try:
         with file.repo.fs.open(file.path, encoding="utf-8") as opened:
             text = opened.read()
-        key, _, content = kept.read_text(encoding="utf-8").partition("\n")
-        if key == _key(file, text, content):
-            return json.loads(content), text
+        written = unseal(kept.read_text(encoding="utf-8"), *_counts_for(file, text))
+        if written is not None:
+            return json.loads(written), text
     except (OSError, ValueError) as error:
         # Nothing is kept yet, or DVC says better than this what is wrong with its file.
         _log.debug("nothing is kept of %s: %s", file.path, error)
@@ -76,14 +79,10 @@ def _keep(kept: Path, file: Any, text: str, content: object) -> None:  # noqa: A
         written = json.dumps(content)
         # JSON knows neither dates nor keys that are numbers.
         if repr(json.loads(written)) == repr(content):
-            write_whole(kept, f"{_key(file, text, written)}\n{written}")
+            write_whole(kept, seal(written, *_counts_for(file, text)))
     except (OSError, TypeError, ValueError) as error:
         _log.debug("what was read is not kept in %s: %s", kept, error)
 
 
-def _key(file: Any, text: str, written: str) -> str:  # noqa: ANN401 - DVC's file
-    return _hash(f"{dvc_version} {type(file).__name__} {_hash(written)} {text}")
-
-
-def _hash(text: str) -> str:
-    return blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+def _counts_for(file: Any, text: str) -> tuple[str, ...]:  # noqa: ANN401 - DVC's file
+    return dvc_version, type(file).__name__, text

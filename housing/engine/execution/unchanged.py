@@ -19,7 +19,6 @@ import stat
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -30,6 +29,7 @@ from dvc.dependency.repo import RepoDependency
 from dvc.version import __version__ as dvc_version  # type: ignore[attr-defined]  # no types
 
 from housing.engine.execution import recovery
+from housing.engine.execution.sealed import seal, unseal
 from housing.engine.execution.stage_result import DepResult, StageResult
 from housing.engine.graph import manifest
 from housing.engine.stage_notes import last_duration
@@ -85,11 +85,9 @@ class Look:
         try:
             if recovery.somebody_writes(self._root):
                 return None  # DVC waits for it, where it is about to write what this stage reads
-            key, _, text = self._file.read_text(encoding="utf-8").partition("\n")
-            if key != self._key(text):
-                return None
-            content = json.loads(text)
-            if not self._holds(content):
+            text = unseal(self._file.read_text(encoding="utf-8"), *self._counts_for)
+            content = json.loads(text) if text else None
+            if not content or not self._holds(content):
                 return None
         except (OSError, ValueError) as error:
             _log.debug("nothing is kept of stage %s: %s", self._node.name, error)
@@ -182,7 +180,7 @@ class Look:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             # Half of it is worth nothing, and no harm: so the disk is not waited for.
-            self._file.write_text(f"{self._key(text)}\n{text}", encoding="utf-8")
+            self._file.write_text(seal(text, *self._counts_for), encoding="utf-8")
         except OSError as error:  # DVC looks again the next time
             _log.debug("what was found is not kept: %s", error)
 
@@ -195,17 +193,16 @@ class Look:
         is_coarse = changed % 1_000_000_000 == 0
         return changed >= self._settled - (_COARSE if is_coarse else 0)
 
-    def _key(self, text: str) -> str:
-        """Counts for this text alone: for this stage, in this folder, with this DVC and its config.
+    @property
+    def _counts_for(self) -> tuple[object, ...]:
+        """This stage, in this folder, this DVC and its config, and this form of a record.
 
         Which files DVC's config comes from is the environment's choice.
         """
         levels = ("global", "system")
         config = [Config.get_dir(level) for level in levels]  # type: ignore[no-untyped-call]  # DVC's
         form = [*StageResult.__dataclass_fields__, *DepResult.__dataclass_fields__]
-        place = [str(self._root), self._node.name]
-        whole = json.dumps([_FORMAT, dvc_version, config, form, place, text])
-        return blake2b(whole.encode(), digest_size=16).hexdigest()
+        return _FORMAT, dvc_version, config, form, str(self._root), self._node.name
 
     def _sign(self, paths: Iterable[Path]) -> None:
         try:
