@@ -113,7 +113,7 @@ def read_houses(params: Params) -> pl.DataFrame:
     return houses.with_columns(pl.col(params.data.target) * scale)
 
 
-def untested(houses: pl.DataFrame, params: Params) -> pl.DataFrame:
+def tested_nowhere(houses: pl.DataFrame, params: Params) -> pl.DataFrame:
     """The rows that neither the pipeline nor the published cut tests on."""
     tested = sides(row_ids(houses, params.data.identity), params.seed, params.split) == "test"
     published = pl.Series(np.isin(np.arange(len(houses)), randomly(len(houses), 0)[2]))

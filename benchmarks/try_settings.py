@@ -20,7 +20,7 @@ from itertools import product
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from quality import ROOT, read_houses, untested
+from quality import ROOT, read_houses, tested_nowhere
 
 from housing.domain.config import parse_params
 from housing.domain.overrides import override
@@ -58,7 +58,7 @@ def stopped(candidate: str, settings: str, seed: int) -> tuple[float, int]:
     pairs = [f"train.{candidate}.{one}" for one in NEXT_SETTING.split(settings) if one]
     text = override((ROOT / "params.yaml").read_text(encoding="utf-8"), pairs)
     params = parse_params(yaml.safe_load(text), "params.yaml")
-    (cut,) = cuts(untested(read_houses(params), params), params, [seed])
+    (cut,) = cuts(tested_nowhere(read_houses(params), params), params, [seed])
     own = params.train[candidate]
     found = stop_early(own, cut.train, cut.validation, params.seed, cut.transform)
     error = float(np.sqrt(np.mean((found.held_out - cut.validation.y) ** 2)))

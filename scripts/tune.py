@@ -11,7 +11,7 @@ MLflow as child runs of one run. Other rows are another search.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -52,8 +52,12 @@ class Cut:
     transform: Transform
 
 
-def main() -> None:
-    """Runs the search and prints what it proposes."""
+def main(rows: Callable[[Path, Params], pl.DataFrame]) -> None:
+    """Runs the search and prints what it proposes.
+
+    Args:
+        rows: Reads the rows to learn from and to compare by, from the project's folder.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("candidate", nargs="?", default="neighbours")
     parser.add_argument("--trials", type=int, default=30, help="trials in all")
@@ -64,15 +68,10 @@ def main() -> None:
         parser.error(f"params.yaml has no candidate {arguments.candidate!r} under train")
     if params.train[arguments.candidate].booster != "gbtree":
         parser.error(f"{arguments.candidate!r} has no trees, whose settings are looked for")
-    houses = untested(settings.root, params)
+    houses = rows(settings.root, params)
     study = search(settings, params, arguments.candidate, arguments.trials, houses)
-    propose(study, arguments.candidate)
-
-
-def propose(study: optuna.Study, candidate: str) -> None:
-    """Prints the best settings, as a block for params.yaml."""
     print(f"mean RMSE on validation ${study.best_value:,.0f}, trial {study.best_trial.number}")
-    print(f"under train.{candidate} in params.yaml:")
+    print(f"under train.{arguments.candidate} in params.yaml:")
     print(yaml.safe_dump(study.best_params, sort_keys=False))
 
 
@@ -158,6 +157,7 @@ def cuts(houses: pl.DataFrame, params: Params, seeds: Iterable[int]) -> Iterator
 
 
 def _name(candidate: str, houses: pl.DataFrame) -> str:
+    """Names a study, which goes on only with the same settings to look for on the same rows."""
     rows = blake2b(houses.write_csv().encode(), digest_size=8).hexdigest()
     return " ".join([candidate, *_space(), rows])
 
@@ -188,4 +188,4 @@ def _log(client: MlflowClient, parent: tuple[str, str], trial: optuna.trial.Froz
 
 
 if __name__ == "__main__":
-    main()
+    main(untested)
