@@ -1,7 +1,7 @@
 """What DVC imports only when it runs a stage, imported at once.
 
-A process that forks others imports ``housing.engine.execution.stage_run``, and with it this: each
-child then saves 80 ms, half of what an unchanged stage takes. None of these starts a thread.
+A process that forks others imports ``housing.engine.execution.stage_run``, and with it this: no
+child pays for these imports then. None of these starts a thread.
 """
 
 # ruff: noqa: F401 - imported to be there
