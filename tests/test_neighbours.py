@@ -169,7 +169,7 @@ def test_neighbours_help_where_place_makes_the_price(training: Training) -> None
 def test_rows_are_priced_one_by_one_as_together_and_from_a_file(
     training: Training, tmp_path: Path
 ) -> None:
-    x = np.tile(TEST.x, (6, 1))[: CHUNK + 1]  # one row is alone in its chunk
+    x = np.resize(TEST.x, (CHUNK + 1, TEST.x.shape[1]))  # one row is alone in its chunk
     training.model.save(tmp_path / "model.ubj")
     loaded = Model.load(tmp_path / "model.ubj")
     assert loaded.neighbours is not None

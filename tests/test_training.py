@@ -97,7 +97,7 @@ def test_a_file_in_parts_gives_the_bits_of_a_table_in_memory(
 def test_trees_learn_without_a_copy_of_the_features(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows, width = 20 * CHUNK, 40
+    rows, width = 8 * CHUNK, 40
     random = np.random.default_rng(1)
     x = random.random((rows, width), dtype=np.float32)
     frame = pl.DataFrame(x, schema=[f"f{number}" for number in range(width)])
