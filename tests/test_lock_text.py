@@ -124,6 +124,20 @@ def test_each_entry_of_this_repository_is_put_in_place_without_dvc(
     assert lock_text.put(wanted, entries) == OWN
 
 
+def test_the_lines_of_an_entry_say_what_it_says() -> None:
+    entries = yaml.safe_load(OWN)["stages"]
+    lines = {key: lock_text.entry(OWN, key) for key in entries}
+    assert "".join(map(str, lines.values())) == OWN.partition("stages:\n")[2]
+    assert {key: yaml.safe_load(str(own))[key] for key, own in lines.items()} == entries
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_an_entry_has_lines_of_its_own_only_where_dvc_wrote_them_so(text: str) -> None:
+    own = lock_text.entry(TEXTS[text], "it")
+    assert (own is not None) == (text in {"it alone", "it first", "it last", "it between"})
+    assert own is None or yaml.safe_load(own)["it"] == yaml.safe_load(TEXTS[text])["stages"]["it"]
+
+
 def test_entries_of_other_workers_leave_other_sections_alone(tmp_path: Path) -> None:
     file = tmp_path / "dvc.lock"
     file.write_text(TEXTS["data sets"], encoding="utf-8")

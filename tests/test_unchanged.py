@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from dvc.repo import Repo
 from dvc.stage import Stage
 
 from housing.engine.errors import EngineError
@@ -77,6 +77,11 @@ def again(root: Path) -> StageResult:
     return stage_run.reproduce(root, "make")
 
 
+def status(root: Path) -> object:
+    with contextlib.chdir(root), Repo() as repo:
+        return repo.status(["make"])
+
+
 def cached(root: Path, text: str) -> Path:
     """The object in DVC's cache with this content."""
     objects = (path for path in (root / ".dvc/cache").rglob("*") if path.is_file())
@@ -97,6 +102,38 @@ def test_where_nothing_changed_dvc_is_not_asked(root: Path, looks: list[str]) ->
     assert run.deps == by_dvc.deps
     again(root)
     assert len(looks) == 1
+
+
+def test_what_dvc_lock_says_of_other_stages_is_left_to_them(root: Path, looks: list[str]) -> None:
+    lock = root / "dvc.lock"
+    stage_run.reproduce(root, "always")
+    assert "  always:\n" in lock.read_text()
+    looks.clear()
+    assert again(root).state == "unchanged"
+    assert not looks
+    lock.write_text(lock.read_text() + "  other:\n    cmd: [\n")
+    assert again(root).state == "unchanged"
+    assert not looks
+
+
+BROKEN: dict[str, Callable[[str], str]] = {
+    "a conflict": lambda text: text.replace("  always:\n", "<<<<<<< HEAD\n  always:\n"),
+    "two entries": lambda text: text + "".join(text.partition("  make:\n")[1:]),
+    "another schema": lambda text: text.replace("'2.0'", "'3.0'"),
+    "a byte": lambda text: text.replace("out.txt", "out\udcff.txt"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_dvc_says_what_is_wrong_with_its_file(root: Path, name: str) -> None:
+    lock = root / "dvc.lock"
+    stage_run.reproduce(root, "always")
+    broken = BROKEN[name](lock.read_text())
+    assert broken != lock.read_text()
+    lock.write_text(broken, errors="surrogateescape")
+    with pytest.raises(EngineError):
+        again(root)
+    assert lock.read_text(errors="surrogateescape") == broken
 
 
 def same_size_and_time(root: Path) -> None:
@@ -162,14 +199,12 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 def test_dvc_looks_wherever_a_file_changed(root: Path, looks: list[str]) -> None:
-    dvc = Path(sys.executable).with_name("dvc")
     for name, (change, state) in CHANGES.items():
         change(root)
         looks.clear()
         assert (name, again(root).state) == (name, state)
         assert len(looks) == 1, name
-        done = subprocess.run([dvc, "status", "make"], cwd=root, capture_output=True, check=True)
-        assert b"up to date" in done.stdout, name
+        assert status(root) == {}, name
         time.sleep(0.05)
         again(root)  # by DVC, which is kept
         looks.clear()

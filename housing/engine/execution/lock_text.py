@@ -37,6 +37,24 @@ def put(text: str, entries: Mapping[str, Mapping[str, Any]]) -> str:
     return text
 
 
+def entry(text: str, key: str) -> str | None:
+    """The lines of one entry, by which a change of it shows; of the others nothing is looked at.
+
+    Args:
+        text: Content of the file.
+        key: The entry's key.
+
+    Returns:
+        Its lines; None where it is not there, or where DVC has to say what the file means.
+    """
+    body = _body(text)
+    first = f"  {key}:\n"
+    if body is None or f"\n{body}".count(f"\n{first}") != 1:
+        return None
+    start, end = _lines_of(first, body)
+    return body[start:end]
+
+
 def _by_dvc(text: str, key: str, entry: Mapping[str, Any]) -> str:
     """As `dvc.dvcfile.Lockfile.dump_stages` does it."""
     data = _yaml.parse_yaml_for_update(text, "dvc.lock") if text else {}
@@ -54,10 +72,8 @@ def _spliced(text: str, key: str, entry: Mapping[str, Any]) -> str | None:
     That is so where the file has comments or other sections, or was not written by DVC. The result
     is read again and compared, for a file that is wrong would cost all results of the pipeline.
     """
-    body = text.removeprefix(_HEAD)
-    if not text.startswith(_HEAD) or not text.endswith("\n") or "#" in text:
-        return None
-    if _OTHER_SECTION.search(body):
+    body = _body(text)
+    if body is None:
         return None
     block = _yaml.dumps_yaml({"stages": {key: entry}}).removeprefix("stages:\n")
     start, end = _lines_of(block[: block.index("\n") + 1], body)
@@ -66,6 +82,14 @@ def _spliced(text: str, key: str, entry: Mapping[str, Any]) -> str | None:
     if before is None or own is None or now is None or (start == len(body)) == (key in before):
         return None
     return new if [*now.items()] == [*{**before, **own}.items()] else None
+
+
+def _body(text: str) -> str | None:
+    """All entries as DVC writes them, or None where there are comments or other sections."""
+    body = text.removeprefix(_HEAD)
+    if not text.startswith(_HEAD) or not text.endswith("\n") or "#" in text:
+        return None
+    return None if _OTHER_SECTION.search(body) else body
 
 
 def _lines_of(first: str, body: str) -> tuple[int, int]:

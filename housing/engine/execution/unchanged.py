@@ -3,14 +3,15 @@
 To open DVC's repository and to look at a stage takes longer than all else that the task of an
 unchanged stage does. So what DVC found is kept, with inode, size, mode and both times of change of
 every file that its finding rests on: ``dvc.yaml``, DVC's config, deps, outs, and the objects of the
-outs in DVC's cache; of ``dvc.lock`` and params, which DVC reads each time, with a hash. As long as
-all of these are the same, the finding holds. DVC itself trusts inode, size and one of the times in
-place of the content of a dep or an out; the other time cannot be set by hand, so this asks for more
-than DVC does.
+outs in DVC's cache; of params and of the stage's entry in ``dvc.lock``, which DVC reads each time,
+with a hash. As long as all of these are the same, the finding holds. DVC itself trusts inode, size
+and one of the times in place of the content of a dep or an out; the other time cannot be set by
+hand, so this asks for more than DVC does.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -28,7 +29,7 @@ from dvc.dependency.db import AbstractDependency
 from dvc.dependency.repo import RepoDependency
 from dvc.version import __version__ as dvc_version  # type: ignore[attr-defined]  # no types
 
-from housing.engine.execution import recovery
+from housing.engine.execution import lock_text, recovery
 from housing.engine.execution.sealed import seal, unseal
 from housing.engine.execution.stage_result import DepResult, StageResult
 from housing.engine.graph import manifest
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("housing.engine.execution")
 
 _FOLDER: Final = Path(".dvc/tmp/housing/unchanged")
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 """Another one makes what is kept void: of what is compared, and how."""
 _MOST: Final = 5000
 """Files of one stage; where there are more, nothing is kept, and DVC looks at them."""
@@ -74,6 +75,7 @@ class Look:
         self._settled = 0
         self._seen: dict[str, Signature] | None = None
         self._texts: dict[str, str | None] = {}
+        self._entry: str | None = None
 
     def recall(self) -> tuple[StageResult, tuple[DepResult, ...]] | None:
         """What DVC found when it last looked, where no file changed since.
@@ -102,7 +104,7 @@ class Look:
 
     def _holds(self, content: dict[str, Any]) -> bool:
         """Whether all that was kept is as it was."""
-        if content["sources"] != self._sources:
+        if (content["sources"], content["entry"]) != (self._sources, self._hash_of_entry()):
             return False
         for path, known in content["texts"].items():
             if manifest.digest(Path(path)) != known:
@@ -125,9 +127,23 @@ class Look:
             return
         self._seen = {}
         params = {param.partition(":")[0] for param in node.params}
-        read = (str(Path(node.file).with_suffix(".lock")), *params)
-        self._texts = {str(self._root / name): manifest.digest(self._root / name) for name in read}
+        self._texts = {str(self._root / it): manifest.digest(self._root / it) for it in params}
+        self._entry = self._hash_of_entry()
         self._sign(self._paths((*params, *node.deps, *node.outs)))
+
+    def _hash_of_entry(self) -> str | None:
+        """Hash of what ``dvc.lock`` says of the stage; of all of it where DVC did not write it so.
+
+        What the file says of another stage is for the task of that one to look at.
+        """
+        node = self._node
+        try:
+            content = (self._root / node.file).with_suffix(".lock").read_bytes()
+        except FileNotFoundError:
+            return None
+        text = content.decode("utf-8", "replace")
+        own = lock_text.entry(text, node.name.removeprefix(f"{node.file}:"))
+        return hashlib.sha256(content if own is None else own.encode()).hexdigest()
 
     def _paths(self, items: Collection[str]) -> Iterator[Path]:
         """All that decides what DVC finds of params, deps and outs; a path may come twice."""
@@ -173,6 +189,7 @@ class Look:
                 "record": record.to_dict(),
                 "deps": [asdict(dep) for dep in deps],
                 "sources": self._sources,
+                "entry": self._entry,
                 "texts": self._texts,
                 "files": self._seen,
             }
