@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -46,8 +49,40 @@ def new_store(file: Path) -> str:
 
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow server on SQLite, for the whole session."""
-    folder = tmp_path_factory.mktemp("mlflow-server")
+    """A real MLflow server on SQLite, for the whole session: one for all workers of pytest.
+
+    To start it takes longer than most tests. Who needs it first starts it, who leaves it last ends
+    it.
+    """
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent
+    with _counted(session / "mlflow-server", 1) as (folder, users):
+        if users == 1:
+            _start(folder)
+        url = (folder / "url").read_text()
+    try:
+        yield url
+    finally:
+        with _counted(folder, -1) as (folder, users):
+            if users == 0:
+                _end(folder)
+
+
+@contextmanager
+def _counted(folder: Path, by: int) -> Iterator[tuple[Path, int]]:
+    """Counts who uses what is in the folder, and keeps the others out meanwhile."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "users").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        users = int(file.read() or 0) + by
+        yield folder, users
+        file.truncate(0)
+        file.write(str(users))
+
+
+def _start(folder: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
@@ -62,12 +97,17 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process = subprocess.Popen(
             command, stdout=log, stderr=log, env=environment, start_new_session=True
         )
-    try:
+    (folder / "pid").write_text(str(process.pid))
+    (folder / "url").write_text(url)
+    with ExitStack() as stack:
+        stack.callback(_end, folder)
         wait_for(url, folder / "log")
-        yield url
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(30)
+        stack.pop_all()
+
+
+def _end(folder: Path) -> None:
+    """Ends the server, which another worker may have started."""
+    os.killpg(int((folder / "pid").read_text()), signal.SIGTERM)
 
 
 @pytest.fixture(scope="session")
