@@ -14,7 +14,7 @@ Content = Mapping[str, Any]
 
 
 def samples(content: Content, part: str) -> dict[str, Samples]:
-    """The samples of one part: `days`, `judged`, `branches`, `chain` or `cold`."""
+    """The samples of one part: `days`, `judged`, `branches`, `chain`, `cold` or `noop`."""
     return {name: Samples(**values) for name, values in content[part]["samples"].items()}
 
 
@@ -30,6 +30,7 @@ def with_tables(page: str, content: Content) -> str:
         "days": lambda: _by_column(samples(content, "days")),
         "judged": lambda: _by_column(samples(content, "judged")),
         "cold": lambda: _parts(samples(content, "cold")),
+        "noop": lambda: _list(samples(content, "noop")),
         "branches": lambda: _list(samples(content, "branches")),
         "chain": lambda: _by_column(samples(content, "chain")),
         "growth": lambda: _growth(content),
