@@ -56,6 +56,7 @@ def written(**entries: dict[str, Any]) -> str:
     return dump({key: json.loads(json.dumps(entry)) for key, entry in entries.items()})
 
 
+SHARED = {"cmd": "true", "deps": [OUT]}
 KEYS = ("it", "it@0.5", "it@a b", "it@" + 140 * "x")
 LONGEST_KEY = 128
 """YAML writes longer ones in another form."""
@@ -69,6 +70,7 @@ TEXTS: dict[str, str] = {
     "it between": written(a=ENTRIES["all"], it=ENTRIES["all"], its=OUT),
     "its name in a command": written(a={"cmd": "x\n  it:\n  its:\n"}, its=OUT),
     "objects that entries share": dump({"it": OUT, "b": OUT, "c": ENTRIES["shared"]}),
+    "what it takes from another entry": dump({"b": SHARED, "it": SHARED | {"cmd": "it"}}),
     "a comment": written(other=OUT, it=OUT).replace("  it:", "  # ours\n  it:"),
     "data sets": "schema: '2.0'\nstages:\n  it:\n    cmd: a\ndatasets:\n- name: d\n",
     "no entry": "schema: '2.0'\nstages: {}\n",

@@ -19,6 +19,8 @@ _SCHEMA: Final = {"schema": "2.0"}
 _HEAD: Final = "schema: '2.0'\nstages:\n"
 _OTHER_SECTION: Final = re.compile(r"^\S", re.MULTILINE)
 _NEXT_ENTRY: Final = re.compile(r"^ {0,2}\S", re.MULTILINE)
+_ALIAS: Final = re.compile(r"[\[,:-] *\*\w")
+"""YAML's name for what is written elsewhere, in another entry perhaps."""
 _LOADER: Final = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
@@ -69,7 +71,7 @@ def _by_dvc(text: str, key: str, entry: Mapping[str, Any]) -> str:
 def _spliced(text: str, key: str, entry: Mapping[str, Any]) -> str | None:
     """The text with its lines of one entry replaced, or None where only DVC knows how.
 
-    That is so where the file has comments or other sections, or was not written by DVC. The result
+    That is so where the file has more than entries (`_body`), or was not written by DVC. The result
     is read again and compared, for a file that is wrong would cost all results of the pipeline.
     """
     body = _body(text)
@@ -85,11 +87,11 @@ def _spliced(text: str, key: str, entry: Mapping[str, Any]) -> str | None:
 
 
 def _body(text: str) -> str | None:
-    """All entries as DVC writes them, or None where there are comments or other sections."""
+    """All entries as DVC writes them; None where there are comments, other sections or aliases."""
     body = text.removeprefix(_HEAD)
     if not text.startswith(_HEAD) or not text.endswith("\n") or "#" in text:
         return None
-    return None if _OTHER_SECTION.search(body) else body
+    return None if _OTHER_SECTION.search(body) or _ALIAS.search(body) else body
 
 
 def _lines_of(first: str, body: str) -> tuple[int, int]:
