@@ -29,7 +29,7 @@ from dvc.dependency.db import AbstractDependency
 from dvc.dependency.repo import RepoDependency
 from dvc.version import __version__ as dvc_version  # type: ignore[attr-defined]  # no types
 
-from housing.engine.execution import lock_text, recovery
+from housing.engine.execution import lock_entries, lock_text, recovery
 from housing.engine.execution.sealed import seal, unseal
 from housing.engine.execution.stage_result import DepResult, StageResult
 from housing.engine.graph import manifest
@@ -136,13 +136,13 @@ class Look:
 
         What the file says of another stage is for the task of that one to look at.
         """
-        node = self._node
+        file, key = lock_entries.place_of(self._node)
         try:
-            content = (self._root / node.file).with_suffix(".lock").read_bytes()
+            content = (self._root / file).read_bytes()
         except FileNotFoundError:
             return None
         text = content.decode("utf-8", "replace")
-        own = lock_text.entry(text, node.name.removeprefix(f"{node.file}:"))
+        own = lock_text.entry(text, key)
         return hashlib.sha256(content if own is None else own.encode()).hexdigest()
 
     def _paths(self, items: Collection[str]) -> Iterator[Path]:
