@@ -57,27 +57,28 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     session = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         session = session.parent
-    with _counted(session / "mlflow-server", 1) as (folder, users):
+    folder = session / "mlflow-server"
+    with _counted(folder, 1) as users:
         if users == 1:
             _start(folder)
         url = (folder / "url").read_text()
     try:
         yield url
     finally:
-        with _counted(folder, -1) as (folder, users):
+        with _counted(folder, -1) as users:
             if users == 0:
                 _end(folder)
 
 
 @contextmanager
-def _counted(folder: Path, by: int) -> Iterator[tuple[Path, int]]:
+def _counted(folder: Path, by: int) -> Iterator[int]:
     """Counts who uses what is in the folder, and keeps the others out meanwhile."""
     folder.mkdir(exist_ok=True)
     with (folder / "users").open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         users = int(file.read() or 0) + by
-        yield folder, users
+        yield users
         file.truncate(0)
         file.write(str(users))
 
