@@ -120,6 +120,7 @@ def _result(run: DagRun, task_ids: list[str]) -> dict[str, Any]:
         "run_id": run.run_id,
         "state": str(run.state),
         "states": {task_id: states[task_id] for task_id in task_ids},
+        "started": sorted(ti.task_id for ti in tasks if ti.try_number),
         "mapped": mapped,
         "xcoms": {f"{x.task_id}.{x.key}": XComModel.deserialize_value(x) for x in xcoms},
         "asked": {names[detail.ti_id]: detail.defaults for detail in asked},

@@ -24,10 +24,17 @@ STAGES = {
         "deps": ["x.txt", "y.txt"],
         "outs": ["tail.txt"],
     },
+    "other": {"cmd": "echo other > other.txt", "outs": ["other.txt"]},
+    "join": {
+        "cmd": "cat tail.txt other.txt > join.txt",
+        "deps": ["tail.txt", "other.txt"],
+        "outs": ["join.txt"],
+    },
 }
 # Everything that a run would write, but for what DVC and the engine keep for the moment.
 WRITTEN = "find . -type f -not -path './.dvc/tmp/*' -not -path './.airflow/*' -printf '%p %T@ %s;'"
-SKIPPED = {"head": "skipped", "copy.x": "skipped", "copy.y": "skipped", "tail": "skipped"}
+TASKS = ("head", "copy.x", "copy.y", "tail", "other", "join")
+SKIPPED = dict.fromkeys(TASKS, "skipped")
 ENDED = {"alert": "skipped", "summary": "success"}
 
 
@@ -41,6 +48,7 @@ def runs(project: Project) -> dict[str, dict[str, Any]]:
     steps: dict[str, tuple[str, dict[str, Any] | None]] = {
         "cold": ("true", {}),
         "unchanged": ("touch seed", {}),
+        "an out is missing": ("rm x.txt", {}),
         "planned": (f"echo 2 > seed && {WRITTEN} > ../before", {"dvc_plan": True}),
         "not planned": (
             f"{WRITTEN} > ../after",
@@ -79,6 +87,20 @@ def test_unchanged_stages_are_skipped_with_their_record(runs: dict[str, dict[str
     assert runs["unchanged"]["events"] == {}
 
 
+def test_unchanged_stages_end_with_the_one_before_them(runs: dict[str, dict[str, Any]]) -> None:
+    # The last one reads from both: the one that ends last ends it.
+    assert runs["unchanged"]["started"] == ["alert", "head", "other", "summary"]
+
+
+def test_only_unchanged_stages_end_with_the_one_before_them(
+    runs: dict[str, dict[str, Any]],
+) -> None:
+    run = runs["an out is missing"]
+    assert run["states"] == SKIPPED | ENDED | {"copy.x": "success"}
+    assert run["started"] == ["alert", "copy.x", "head", "other", "summary", "tail"]
+    assert stage_states(run) == dict.fromkeys(TASKS, "unchanged") | {"copy.x": "restored"}
+
+
 def test_a_plan_tells_what_each_stage_would_do_and_nothing_acts(
     project: Project, runs: dict[str, dict[str, Any]]
 ) -> None:
@@ -91,6 +113,8 @@ def test_a_plan_tells_what_each_stage_would_do_and_nothing_acts(
         "copy.x": "may run",
         "copy.y": "may run",
         "tail": "may run",
+        "other": "stay",
+        "join": "may run",
     }
     assert told["tail"]["told"] == "may run, if copy@x or copy@y makes something else than now"
     assert told["tail"]["at_most"] > told["head"]["at_least"] > 0
@@ -108,8 +132,8 @@ def test_a_plan_that_cannot_be_made_fails_and_alerts_nobody(
     failed = runs["not planned"]
     assert failed["state"] == "failed"
     assert failed["states"] == {
-        "head": "failed",
-        **dict.fromkeys(("copy.x", "copy.y", "tail"), "upstream_failed"),
+        **dict.fromkeys(("head", "other"), "failed"),
+        **dict.fromkeys(("copy.x", "copy.y", "tail", "join"), "upstream_failed"),
         "alert": "skipped",
         "summary": "failed",
     }
@@ -125,7 +149,7 @@ def test_an_event_tells_hash_and_size_of_changed_outs_only(
     runs: dict[str, dict[str, Any]],
 ) -> None:
     assert set(runs["cold"]["events"]) == {
-        f"x-dvc://tiny/{name}.txt" for name in ("head", "x", "y", "tail")
+        f"x-dvc://tiny/{name}.txt" for name in ("head", "x", "y", "tail", "other", "join")
     }
     (out,) = runs["same content"]["xcoms"]["head.return_value"]["outs"]
     # The copies leave the comment out: they ran, and came out the same.
@@ -149,8 +173,8 @@ def test_force_runs_the_named_stages_only(runs: dict[str, dict[str, Any]]) -> No
 
 def test_a_selection_leaves_the_rest_out(project: Project, runs: dict[str, dict[str, Any]]) -> None:
     assert stage_states(runs["only"]) == {"head": "ran"}
-    assert project.summary(runs["only"])["counts"] == {"ran": 1, "left out": 3}
-    assert set(stage_states(runs["downstream"])) == {"copy.x", "tail"}
+    assert project.summary(runs["only"])["counts"] == {"ran": 1, "left out": 5}
+    assert set(stage_states(runs["downstream"])) == {"copy.x", "tail", "join"}
 
 
 def test_a_failure_reaches_the_alert_and_fails_the_run(
@@ -163,6 +187,8 @@ def test_a_failure_reaches_the_alert_and_fails_the_run(
         "copy.x": "failed",
         "copy.y": "failed",
         "tail": "upstream_failed",
+        "other": "skipped",
+        "join": "upstream_failed",
         "alert": "success",
         "summary": "failed",
     }
@@ -183,15 +209,16 @@ def test_a_failed_run_that_is_cleared_and_succeeds_is_told_as_a_success(
     assert (cleared["state"], cleared["states"]["summary"]) == ("success", "success")
     summary = project.summary(cleared)  # the dashboard shows what stands there
     assert (summary["state"], summary["failures"], summary["words"]) == ("success", {}, {})
-    assert summary["counts"] == {"ran": 4}
+    assert summary["counts"] == {"ran": 5, "unchanged": 1}
 
 
 def test_the_summary_counts_what_the_cache_did(
     project: Project, runs: dict[str, dict[str, Any]]
 ) -> None:
     summary = project.summary(runs["unchanged"])
-    assert summary["counts"] == {"unchanged": 4}
-    assert [line["stage"] for line in summary["stages"]] == ["head", "copy@x", "copy@y", "tail"]
+    assert summary["counts"] == {"unchanged": 6}
+    names = [line["stage"] for line in summary["stages"]]
+    assert names == ["head", "copy@x", "copy@y", "tail", "other", "join"]
     assert summary == runs["unchanged"]["xcoms"]["summary.return_value"]
 
 

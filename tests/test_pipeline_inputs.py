@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 from housing.engine.errors import InputsChangedError, StageFailedError
-from housing.engine.execution import lockfile, stage_run
+from housing.engine.execution import attempts, lockfile, stage_run
 from tests.conftest import MakeRepo
 from tests.test_pipeline_run import status
 
@@ -77,7 +77,7 @@ def test_the_command_runs_again_on_what_changed_meanwhile(
 def test_neither_lock_nor_run_cache_keeps_a_result_of_other_inputs(
     case: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage_run, "ATTEMPTS", 1)
+    monkeypatch.setattr(attempts, "ATTEMPTS", 1)
     once(root, CHANGES[case][0])
     with pytest.raises(InputsChangedError, match="nothing is saved"):
         stage_run.reproduce(root, "work")
@@ -94,7 +94,7 @@ def test_a_dep_that_never_rests_fails_the_stage_and_is_named(root: Path) -> None
     (root / "meanwhile.sh").write_text("echo >> in.txt; echo >> runs\n")
     with pytest.raises(InputsChangedError, match=r"dep in\.txt: .* 3 times in a row"):
         stage_run.reproduce(root, "work")
-    assert (root / "runs").read_text().count("\n") == stage_run.ATTEMPTS
+    assert (root / "runs").read_text().count("\n") == attempts.ATTEMPTS
     assert lockfile.read(root) == before
     assert "changed" in status(root)
 

@@ -16,7 +16,7 @@ from dvc_objects.fs import generic
 
 from housing.engine.airflow.remote_connection import login_of
 from housing.engine.errors import EngineError, GraphError, RemoteError, StageFailedError
-from housing.engine.execution import locks, stage_run, transfers
+from housing.engine.execution import attempts, locks, transfers
 from housing.engine.execution.sharing import Sharing
 from housing.engine.execution.stage_result import StageResult
 from housing.engine.execution.stage_run import StageRun
@@ -336,4 +336,4 @@ def test_a_missing_file_that_no_stage_writes_is_no_reason_to_be_unchanged(root: 
     (there / "in.txt").unlink()
     with pytest.raises(StageFailedError, match=r"needs what is not there: in\.txt"):
         run(there, "split")
-    assert stage_run.ATTEMPTS
+    assert attempts.ATTEMPTS

@@ -44,6 +44,7 @@ __all__ = [
     "DownstreamTasksSkipped",
     "asset_state_store",
     "conf",
+    "has_listeners",
     "retry_exponential_backoff",
 ]
 
@@ -73,3 +74,12 @@ def asset_state_store(trigger: BaseEventTrigger) -> AssetStateStoreAccessors | N
         The store, or None where Airflow has none: before 3.3, or outside the triggerer.
     """
     return getattr(trigger, "asset_state_store", None)
+
+
+def has_listeners() -> bool:
+    """Whether a plugin is told of each task that runs here, as that of OpenLineage is."""
+    try:
+        from airflow.sdk.listener import get_listener_manager
+    except ImportError:  # 3.1
+        from airflow.listeners.listener import get_listener_manager  # type: ignore[assignment]
+    return bool(get_listener_manager().has_listeners)

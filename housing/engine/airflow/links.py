@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 
+STAGE_LINK = "dvc.yaml"
+"""Name of the link to the stage in ``dvc.yaml``, at the revision that ran."""
+
+
 class Linked:
     """Mixed into an operator that knows its links once it has run.
 

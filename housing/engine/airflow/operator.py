@@ -17,7 +17,8 @@ from housing.engine.airflow import other_workers
 from housing.engine.airflow.assets import path_of
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.fast_skip import skipped
-from housing.engine.airflow.links import Linked, TaskLink, stage_address
+from housing.engine.airflow.links import STAGE_LINK, Linked, TaskLink
+from housing.engine.airflow.look_ahead import end_unchanged_after, stage_links, told_before
 from housing.engine.airflow.plan_task import end_as_plan
 from housing.engine.airflow.remote_connection import login_of
 from housing.engine.airflow.run_options import RunOptions
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 
     from housing.engine.execution.stage_result import DepResult, OutResult, StageResult
     from housing.engine.execution.stage_run import StageRun
-
-
-STAGE_LINK = "dvc.yaml"
-"""Name of the link to the stage in ``dvc.yaml``, at the revision that ran."""
 
 
 class DvcStageOperator(Linked, BaseOperator):
@@ -132,6 +129,11 @@ class DvcStageOperator(Linked, BaseOperator):
             return self._execute(context, options)
 
     def _execute(self, context: Context, options: RunOptions) -> dict[str, Any]:
+        told = told_before(self, context["ti"])
+        if told:
+            self.show(stage_links(self, Path(self.root)))
+            context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=told)
+            raise skipped(f"{self.stage}: unchanged, as its last try found before it was killed")
         with explained(context):
             record = self._reproduce(options, context["ti"])
         for line in record.render().splitlines():
@@ -139,13 +141,13 @@ class DvcStageOperator(Linked, BaseOperator):
         if record.state == "unchanged" and self.on_unchanged == "skip":
             # A skipped task returns nothing, so its record goes out first.
             context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=record.to_dict())
-            raise skipped(f"{self.stage}: unchanged")
+            others = end_unchanged_after(self, context["ti"], options, record)
+            raise skipped(f"{self.stage}: unchanged", [] if self._killed else others)
         self._emit(context, record)
         return record.to_dict()
 
     def _reproduce(self, options: RunOptions, ti: Any) -> StageResult:  # noqa: ANN401  # Airflow's
         from housing.engine.execution.stage_run import StageRun  # DVC is too heavy for a DAG file
-        from housing.engine.stage_notes import last_links
 
         # The garbage collector would search all that Airflow has loaded, for 0.2 s in every other
         # task; nothing of that becomes garbage before the task's process ends.
@@ -179,8 +181,7 @@ class DvcStageOperator(Linked, BaseOperator):
                 self._running.kill()
             record = self._running.reproduce()
             self._data = (self._running.deps, () if options.overrides else record.outs)
-            address = stage_address(Path(self.root), self.file)
-            self.show({STAGE_LINK: address, **last_links(workspace, self.stage)})
+            self.show(stage_links(self, workspace))
             return record
 
     def place_of(self, ti: Any, options: RunOptions) -> Workspace:  # noqa: ANN401  # Airflow's

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,9 @@ from dvc.lock import LockError
 
 import housing.engine.execution.preload  # noqa: F401 - a parent that imports this module warms its forks
 from housing.engine import graph
-from housing.engine.errors import EngineError, InputsChangedError
+from housing.engine.errors import EngineError
 from housing.engine.execution import (
+    attempts,
     cache_proof,
     data_sources,
     dvc_errors,
@@ -50,11 +52,6 @@ if TYPE_CHECKING:
     from housing.engine.graph import StageNode
 
 _log = logging.getLogger("housing.engine.execution")
-
-ATTEMPTS = 3
-"""How often a command is run whose deps or params change meanwhile, before its task fails."""
-
-_POLL = 0.1
 
 
 def reproduce(root: Path, stage: str, *, force: bool = False) -> StageResult:
@@ -114,6 +111,7 @@ class StageRun:
         self._command = Command.of(self._root, stage, env or {})
         self._data_sources: tuple[str, ...] = ()
         self._stopped = False
+        self._only_looks = False
         self._record: StageResult | None = None
         self._transfers: Transfers | None = None
         self._pulling: Pulling | None = None
@@ -123,7 +121,34 @@ class StageRun:
 
     def reproduce(self) -> StageResult:
         """See ``reproduce`` of this module."""
+        self._work(graph.load(self._root, self._lose_patience))
+        assert self._record is not None  # noqa: S101 - _step always ran
+        return self._record
+
+    def look(self, *, ask_dvc: bool = True) -> StageResult | None:
+        """Looks at the stage as `reproduce` does, and leaves it as it is where it is not unchanged.
+
+        It waits for nobody. What a removed stage left in a folder of the deps goes, as there.
+
+        Args:
+            ask_dvc: Let DVC look where nothing is kept of an earlier look.
+
+        Returns:
+            The record of the unchanged stage. None where there is something to do, and where DVC
+            could not look without saving data or asking remote storage.
+
+        Raises:
+            StageBusyError: Somebody else is at work.
+            EngineError: As `reproduce`.
+        """
+        self._only_looks, self._deadline = True, time.monotonic()
         stages = graph.load(self._root, self._lose_patience)
+        if not unchanged.is_all_here(stages[self._name]):
+            return None
+        self._work(stages, ask_dvc=ask_dvc)
+        return self._record
+
+    def _work(self, stages: graph.Graph, *, ask_dvc: bool = True) -> None:
         node = stages[self._name]
         self._look = unchanged.Look(self._root, stages, node)
         # Whether nothing but the workspace decides what there is to do.
@@ -132,12 +157,10 @@ class StageRun:
             found = self._look.recall() if plain else None
             if found:
                 self._record, self.deps = found
-            else:
+            elif ask_dvc:
                 if plain:
                     self._look.begin()
                 self._reproduce(node)
-        assert self._record is not None  # noqa: S101 - _step always ran
-        return self._record
 
     def _reproduce(self, node: StageNode) -> None:
         """Lets DVC look at the stage, and run it."""
@@ -162,7 +185,9 @@ class StageRun:
             if cache_proof.wanted():
                 cache_proof.prove_restores(repo)
             try:
-                self._run_on_steady_inputs(repo)
+                attempts.on_steady_inputs(
+                    partial(self._try, repo), self._command, self._wait_no_longer
+                )
             except DvcException as error:
                 told = dvc_errors.told_apart(error, self._command)
                 if type(told) is EngineError:  # DVC's own saving broke off
@@ -214,40 +239,11 @@ class StageRun:
         if time.monotonic() > self._deadline:
             raise dvc_errors.locked(self._name)
 
-    def _run_on_steady_inputs(self, repo: Repo) -> None:
-        """Runs the stage again where its deps or params changed meanwhile, on what is there now."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                self._wait_for_turn(repo)
-            except ReproductionError as error:
-                change = error.__cause__
-                if not isinstance(change, InputsChangedError):
-                    raise
-                if attempt == ATTEMPTS:
-                    raise dvc_errors.never_steady(change, ATTEMPTS) from error
-                _log.warning("%s: changed meanwhile, so it runs again, nothing saved", change)
-                self._command.forget()
-            else:
-                return
-
-    def _wait_for_turn(self, repo: Repo) -> None:
-        """Tries again while another process, as a person's ``dvc repro``, is in DVC's rwlock."""
-        said = False
-        while True:
-            try:
-                self._try(repo)
-            except ReproductionError as error:
-                if not isinstance(error.__cause__, LockError) or self._command.began:
-                    raise
-                self._give_up()
-                if time.monotonic() > self._deadline:
-                    raise dvc_errors.busy(self._name, error.__cause__) from error
-                if not said:
-                    _log.info("waiting: %s", error.__cause__)
-                    said = True
-                time.sleep(_POLL)
-            else:
-                return
+    def _wait_no_longer(self, error: LockError) -> None:
+        """Ends the waiting for another process that is in DVC's rwlock."""
+        self._give_up()
+        if time.monotonic() > self._deadline:
+            raise dvc_errors.busy(self._name, error) from error
 
     def _try(self, repo: Repo) -> None:
         with locks.locked(repo, self._name):
@@ -281,6 +277,8 @@ class StageRun:
         if self._is_unchanged(stage):
             self._record = self._tell(stage, (), before, began)
             self._look.keep(self._record, self.deps)
+            return None
+        if self._only_looks:
             return None
         why = reasons.find(stage, force=self._force)
         _log.info("stage %s: %s", self._name, "; ".join(map(str, why)))

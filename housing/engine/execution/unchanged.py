@@ -58,6 +58,15 @@ class _Unsure(Exception):  # noqa: N818 - no fault, and nobody outside sees it
     """Something that a signature does not tell."""
 
 
+def is_all_here(node: StageNode) -> bool:
+    """Whether a look of DVC at the stage reads nothing but files here, and writes none.
+
+    It saves data sources, and asks the storage of remote deps; at a frozen stage it does not look.
+    """
+    remote = any("://" in path for path in (*node.deps, *node.outs))
+    return node.file.endswith(".yaml") and not (node.data_sources or node.frozen or remote)
+
+
 class Look:
     """One look at a stage: by what was kept of the last one, or by DVC, which is kept then.
 
@@ -121,10 +130,9 @@ class Look:
         DVC looks again the next time.
         """
         self._settled = manifest.settled()
-        node = self._node
-        # Data sources are saved at each look, and a frozen stage looks at nothing.
-        if not node.file.endswith(".yaml") or node.data_sources or node.frozen:
+        if not is_all_here(self._node):
             return
+        node = self._node
         self._seen = {}
         params = {param.partition(":")[0] for param in node.params}
         self._texts = {str(self._root / it): manifest.digest(self._root / it) for it in params}
