@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,18 +32,24 @@ ORDER = ("first", "second", "third", "last")
 PLAIN = RunOptions()
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A chain of four stages that have just run."""
-    make_repository(tmp_path, git=False)
+    root = tmp_path_factory.mktemp("made")
+    make_repository(root, git=False)
     stages = {
         name: {"cmd": f"echo > {name}", "outs": [name]} | ({"deps": [before]} if before else {})
         for before, name in zip(("", *ORDER), ORDER, strict=False)
     }
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     for name in ORDER:
-        stage_run.reproduce(tmp_path, name)
-    return tmp_path
+        stage_run.reproduce(root, name)
+    return root
+
+
+@pytest.fixture
+def root(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "p")
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from textwrap import dedent
 
@@ -11,7 +12,7 @@ from housing.engine import graph
 from housing.engine.errors import GraphError, StageBusyError
 from housing.engine.execution import locks, stage_run
 from housing.engine.execution.stage_run import StageRun
-from tests.conftest import MakeRepo
+from tests.repository import make_repository
 
 FILES = {
     "in.txt": "1\n",
@@ -26,12 +27,20 @@ FILES = {
 }
 
 
-@pytest.fixture
-def root(make_repo: MakeRepo) -> Path:
-    root = make_repo(FILES)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("made")
+    make_repository(root, git=False)
+    for name, text in FILES.items():
+        (root / name).write_text(text)
     for name in ("make", "after"):
         stage_run.reproduce(root, name)
     return root
+
+
+@pytest.fixture
+def root(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "p")
 
 
 def content(root: Path) -> dict[str, bytes]:

@@ -60,13 +60,13 @@ def end_unchanged_after(
         Ids of the tasks to end as skipped.
     """
     stages = graph.load(Path(task.root))
-    if ti.map_index >= 0 or not _only_looks(task, options, stages.upstream):
+    if not _only_looks(task, options, stages.upstream) or ti.map_index >= 0:
         return []
     after = _after(task, options, stages)
     if not after or has_listeners():  # they are told of each task that runs, as lineage is
         return []
     states = _states(ti)
-    # One that was cleared alone stands among those that have ended.
+    # Where a person cleared this task alone, those after it have ended.
     after = [one for one in after if one.task_id in states and states[one.task_id] is None]
     over = {name for name, state in states.items() if state in ("success", "skipped")}
     over.add(ti.task_id)
@@ -74,13 +74,8 @@ def end_unchanged_after(
     looks = _Looks(Path(task.root))
     ended: list[str] = []
     for one in after:
-        before = {tasks[up] for up in stages.upstream[one.stage] if up in tasks}
-        if (
-            states.get(one.task_id, "gone") is not None
-            or not before | one.upstream_task_ids <= over
-        ):
-            continue
-        found = looks.at(one.stage)
+        before = {tasks[name] for name in stages[one.stage].upstream if name in tasks}
+        found = looks.at(one.stage) if before | one.upstream_task_ids <= over else None
         if found:
             _leave(one, ti, found)
             ended.append(one.task_id)
