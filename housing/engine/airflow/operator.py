@@ -40,8 +40,9 @@ class DvcStageOperator(Linked, BaseOperator):
     import it once more for each stage. The stage's own command still is a child process in a
     group of its own, so its crash ends the task only, and a kill of the task ends the command.
 
-    A stage that DVC finds unchanged ends as ``skipped``; one that ran, or was restored from the
-    cache, as ``success`` with an asset event for each out whose content changed. Either way the
+    A stage that DVC finds unchanged ends as ``skipped``, together with the unchanged stages after
+    it (`housing.engine.airflow.look_ahead`); one that ran, or was restored from the cache, as
+    ``success`` with an asset event for each out whose content changed. Either way the
     XCom is the record of the stage, see `housing.engine.execution.stage_result.StageResult`.
 
     Args:
