@@ -15,7 +15,8 @@ from housing.dashboard.runs import add_quiet_run
 from housing.domain.config import load_params
 from housing.engine.airflow.error_handling import explained
 from housing.engine.airflow.plan_task import skip_after_plan
-from housing.orchestration.finish_tasks import SummarizingOperator, states_of
+from housing.engine.airflow.task_states import states_of
+from housing.orchestration.finish_tasks import SummarizingOperator
 from housing.settings import load_settings
 
 COLOR = "#d6ebf5"

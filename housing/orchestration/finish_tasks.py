@@ -19,6 +19,7 @@ from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.plan_task import skip_after_plan
 from housing.engine.airflow.run_options import RunOptions
 from housing.engine.airflow.sweep import sweep
+from housing.engine.airflow.task_states import states_of
 from housing.engine.files import write_whole
 from housing.orchestration import alerts, xcom_keys
 from housing.orchestration.addresses import run_page
@@ -208,16 +209,6 @@ def _require_planned(ti: RuntimeTaskInstanceProtocol, validate: str) -> None:
     failed = _failures(ti, states_of(ti), validate)
     if failed:
         raise AirflowFailException(f"failed: {', '.join(failed)}")
-
-
-def states_of(ti: RuntimeTaskInstanceProtocol) -> dict[str, str]:
-    """Airflow's state of each task of the run, by task id.
-
-    Args:
-        ti: A task instance of the run.
-    """
-    found: dict[str, Any] = ti.get_task_states(ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
-    return {task_id: str(state) for task_id, state in found.items()}
 
 
 def _failures(

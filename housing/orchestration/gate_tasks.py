@@ -21,8 +21,8 @@ from housing.engine.airflow.fast_skip import skipped
 from housing.engine.airflow.links import Linked, TaskLink
 from housing.engine.airflow.plan_task import skip_after_plan
 from housing.engine.airflow.run_options import RunOptions
+from housing.engine.airflow.task_states import states_of
 from housing.orchestration import xcom_keys
-from housing.orchestration.finish_tasks import states_of
 from housing.orchestration.house_workspace import workspace_of
 from housing.settings import RUN_LINK, Settings, load_settings
 

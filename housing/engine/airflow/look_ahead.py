@@ -21,6 +21,7 @@ from airflow.sdk.execution_time.xcom import XCom
 from housing.engine import graph
 from housing.engine.airflow.compat import has_listeners
 from housing.engine.airflow.links import STAGE_LINK, stage_address
+from housing.engine.airflow.task_states import states_of
 from housing.engine.execution.sharing import Sharing
 from housing.engine.stage_notes import last_links
 
@@ -62,15 +63,16 @@ def end_unchanged_after(
     stages = graph.load(Path(task.root))
     if not _only_looks(task, options, stages.upstream) or ti.map_index >= 0:
         return []
-    after = _after(task, options, stages)
+    every = _of_repository(task)
+    after = _after(task, every, options, stages)
     if not after or has_listeners():  # they are told of each task that runs, as lineage is
         return []
-    states = _states(ti)
+    states = states_of(ti)
     # Where a person cleared this task alone, those after it have ended.
-    after = [one for one in after if one.task_id in states and states[one.task_id] is None]
+    after = [one for one in after if states.get(one.task_id) == ""]
     over = {name for name, state in states.items() if state in ("success", "skipped")}
     over.add(ti.task_id)
-    tasks = {one.stage: one.task_id for one in _of_repository(task)}
+    tasks = {one.stage: one.task_id for one in every}
     looks = _Looks(Path(task.root))
     ended: list[str] = []
     for one in after:
@@ -100,7 +102,7 @@ def told_before(task: DvcStageOperator, ti: Any) -> dict[str, Any] | None:  # no
     """
     if ti.try_number == 1:
         return None
-    states = _states(ti)
+    states = states_of(ti)
     for one in task.get_flat_relatives(upstream=False):
         if states.get(one.task_id) == "skipped" and type(one) is type(task):
             mark = ti.xcom_pull(task_ids=one.task_id, key=_MARK, map_indexes=-1) or {}
@@ -136,12 +138,14 @@ def _only_looks(task: DvcStageOperator, options: RunOptions, upstream: Upstream)
     )
 
 
-def _after(task: DvcStageOperator, options: RunOptions, stages: Graph) -> list[DvcStageOperator]:
-    """The tasks after this one that only look where nothing changed, each after those upstream."""
+def _after(
+    task: DvcStageOperator, every: list[DvcStageOperator], options: RunOptions, stages: Graph
+) -> list[DvcStageOperator]:
+    """Those of `every` after this task that only look where nothing changed, in DVC's order."""
     later = task.get_flat_relative_ids(upstream=False)
     tasks = {
         one.stage: one
-        for one in _of_repository(task)
+        for one in every
         if one.task_id in later
         and type(one) is type(task)
         and one.options_group == task.options_group
@@ -156,12 +160,6 @@ def _of_repository(task: DvcStageOperator) -> list[DvcStageOperator]:
 
     every = (one for one in task.dag.tasks if isinstance(one, DvcStageOperator))
     return [one for one in every if one.root == task.root]
-
-
-def _states(ti: Any) -> dict[str, str | None]:  # noqa: ANN401  # Airflow's
-    """Airflow's state of each task of the run, None where it was not even scheduled."""
-    found = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
-    return {name: str(state) if state else None for name, state in found.items()}
 
 
 class _Looks:
