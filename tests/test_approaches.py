@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,13 @@ def test_the_pages_numbers_are_those_of_the_file(monkeypatch: pytest.MonkeyPatch
     assert with_tables(page, content) == page
     content["days"]["samples"]["dvc repro, day 3"]["seconds"] = [123.4]
     assert "123.4" in with_tables(page, content)
+
+
+def test_no_stage_grows_faster_than_its_rows() -> None:
+    content = json.loads((ROOT / "benchmarks/results/approaches.json").read_text(encoding="utf-8"))
+    sizes = sorted(int(part.split()[1]) for part in content if part.startswith("growth "))
+    for few, many in pairwise(sizes):
+        before, after = (content[f"growth {rows}"]["samples"] for rows in (few, many))
+        for stage, cost in after.items():
+            share = cost["cpu_seconds"] / before[stage]["cpu_seconds"] / (many / few)
+            assert share < 1.05, f"{stage}: {many} rows take {share:.2f} times as much each"
