@@ -11,6 +11,7 @@ from airflow.sdk.bases.xcom import BaseXCom
 from housing.domain.config import load_registered
 from housing.engine.airflow.error_handling import ERROR_KEY
 from housing.engine.airflow.fast_skip import skipped
+from housing.engine.airflow.task_states import states_of
 from housing.errors import NotificationError
 from housing.orchestration import xcom_keys
 from housing.orchestration.addresses import run_page
@@ -166,9 +167,8 @@ class NotifyScoringOperator(TellingOperator):
 def _failed(context: Context) -> list[tuple[str, int]]:
     """Task id and map index, or -1, of each task of the run that failed by itself."""
     ti = context["ti"]
-    states: dict[str, Any] = ti.get_task_states(ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
     found = []
-    for name in (name for name, state in states.items() if str(state) == "failed"):
+    for name in (name for name, state in states_of(ti).items() if state == "failed"):
         # Airflow names a mapped task here by its id with the index behind it.
         task_id, _, index = name.rpartition("_")
         found.append((name, -1) if name in context["dag"].task_ids else (task_id, int(index)))

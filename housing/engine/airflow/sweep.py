@@ -17,6 +17,7 @@ from housing.engine.airflow.compat import (
     DownstreamTasksSkipped,
 )
 from housing.engine.airflow.run_place import COPY, PARTIAL
+from housing.engine.airflow.task_states import states_of
 from housing.engine.airflow.workspace import Workspace, changing, noted, remove_copy
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ def _remove_if_last(
         return  # other hosts have copies, too: a later run on each of them sweeps
     over = {ti.task_id, *never}
     try:
-        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
-        if all(name in over or str(state) in _ENDED for name, state in states.items()):
+        if all(name in over or state in _ENDED for name, state in states_of(ti).items()):
             place.remove()
     except (AirflowRuntimeError, OSError) as error:  # what the stage did counts, and is done
         _log.warning("the run's copy stays until the next run: %s", error)
