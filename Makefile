@@ -51,7 +51,7 @@ workers-test: export UV_COMPILE_BYTECODE := 1
 workers-test: ## prove two workers that share no folder (Linux, root, redis-server, postgresql; 15 minutes): [PARTS=figures]
 	@$(UV) run --group workers python -m tests.workers $(PARTS)
 
-bench: .venv/synced ## run the approaches side by side (about an hour, and nothing else may run): [REPEATS=5]
+bench: .venv/synced ## run the approaches side by side (two hours, and nothing else may run): [REPEATS=5]
 	@$(UV) run python benchmarks/compare_days.py $(REPEATS)
 	@$(UV) run python benchmarks/compare_branches.py $(REPEATS)
 	@$(UV) run python benchmarks/compare_chain.py $(REPEATS)
