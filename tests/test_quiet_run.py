@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from housing.dashboard import page_file
-from housing.dashboard.runs import BEGIN, END, block
+from housing.dashboard.runs import BEGIN, END, block, remove_oldest, summary_files
 from housing.orchestration.gate_tasks import ValidateModelOperator
 from housing.settings import RUNS
 
@@ -72,3 +72,13 @@ def test_after_a_failed_run_and_without_a_page_it_is_made_anew(tmp_path: Path, p
     assert needless(tmp_path, SKIPPED) == []
     page.unlink()
     assert needless(tmp_path, SKIPPED) == []
+
+
+def test_the_newest_summaries_stay(tmp_path: Path) -> None:
+    (tmp_path / RUNS).mkdir(parents=True)
+    for end in range(1002):
+        file = tmp_path / RUNS / f"{-end}.json"  # the order of the names is none of the ends
+        file.touch()
+        os.utime(file, (end, end))
+    remove_oldest(tmp_path)
+    assert [file.stem for file in summary_files(tmp_path)] == [str(-end) for end in range(2, 1002)]

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from housing.dashboard.files import RunFiles
-from housing.dashboard.runs import Row, shown
+from housing.dashboard.runs import Row, shown, summary_files
 from housing.mlops.tracking.run_content import seconds_name
 from housing.mlops.tracking.tracked_run import experiment_id, set_run_tag
-from housing.settings import RUNS, Settings
+from housing.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,7 +42,7 @@ def record_runs(client: MlflowClient, settings: Settings) -> None:
         client: An open MLflow.
         settings: Where the project's folder is.
     """
-    files = sorted((settings.root / RUNS).glob("*.json"), key=lambda file: file.stat().st_mtime)
+    files = summary_files(settings.root)
     if not files:
         return
     experiment = _experiment(client, settings)

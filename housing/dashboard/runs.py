@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ END = "</script>"
 
 SHOWN = 12
 """Runs on the page."""
+
+_MOST = 1000
+"""Summaries that stay in the project's folder."""
 
 Row = dict[str, Any]
 
@@ -105,20 +109,42 @@ def add_quiet_run(root: Path, summary: Mapping[str, Any]) -> bool:
     return True
 
 
+def summary_files(root: Path) -> list[Path]:
+    """The summaries of the runs, that of the run that ended last at the end.
+
+    Args:
+        root: The project's folder.
+    """
+    ends = {}
+    for file in (root / RUNS).glob("*.json"):
+        with suppress(FileNotFoundError):  # the end of another run removed it
+            ends[file] = file.stat().st_mtime
+    return sorted(ends, key=ends.__getitem__)
+
+
+def remove_oldest(root: Path) -> None:
+    """Removes all but the newest summaries, for the end of each run looks at all of them.
+
+    Args:
+        root: The project's folder.
+    """
+    for file in summary_files(root)[:-_MOST]:
+        file.unlink(missing_ok=True)
+
+
 def _parts(root: Path, run_id: str) -> tuple[str, list[Row], str] | None:
     """What stands before the block, its runs, and what stands after it."""
-    summaries = [file for file in (root / RUNS).glob("*.json") if file.stem != run_id]
+    others = [file for file in summary_files(root) if file.stem != run_id]
     try:
         before, begin, rest = page_file(root).read_text(encoding="utf-8").partition(BEGIN)
         content, end, after = rest.partition(END)
         if not (begin and end):
             return None
         known: list[Row] = json.loads(content)
-        newest = max(summaries, key=lambda file: file.stat().st_mtime, default=None)
-        if newest and (
-            newest.stem not in {run["run"] for run in known}
+        if others and (
+            others[-1].stem not in {run["run"] for run in known}
             # It was cleared, perhaps, and the page shows how it ended before.
-            or json.loads(newest.read_bytes())["state"] != "success"
+            or json.loads(others[-1].read_bytes())["state"] != "success"
         ):
             return None
         return (before, known, after) if known[0]["state"] == "success" else None

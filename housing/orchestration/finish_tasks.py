@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperator, Context, TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.exceptions import AirflowFailException
 
-from housing.dashboard.runs import add_quiet_run
+from housing.dashboard.runs import add_quiet_run, remove_oldest
 from housing.engine.airflow import results
 from housing.engine.airflow.error_handling import ERROR_KEY, explained
 from housing.engine.airflow.fast_skip import skipped
@@ -136,6 +136,7 @@ class SummarizingOperator(BaseOperator):
         if folder:
             path = folder / RUNS / f"{summary.run_id}.json"
             write_whole(path, json.dumps(summary.to_dict(), indent=2) + "\n")
+            remove_oldest(folder)
         return summary
 
     def _account(self, context: Context, overrides: Sequence[str]) -> tuple[str, ...]:
