@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import os
 import sys
 import tempfile
@@ -50,8 +49,8 @@ pytest_plugins = ["tests.kept_models", "tests.mlflow_server"] if find_spec("mlfl
 
 @pytest.hookimpl(optionalhook=True)  # so that pytest runs without xdist, too
 def pytest_xdist_auto_num_workers() -> int:
-    """Three workers for two cores: many tests wait for a process that they started."""
-    return math.ceil(1.5 * (os.cpu_count() or 1))
+    """Two workers for each core: many tests wait for a process that they started."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
