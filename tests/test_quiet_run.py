@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -76,9 +77,23 @@ def test_after_a_failed_run_and_without_a_page_it_is_made_anew(tmp_path: Path, p
 
 def test_the_newest_summaries_stay(tmp_path: Path) -> None:
     (tmp_path / RUNS).mkdir(parents=True)
-    for end in range(1002):
+    for end in range(1003):
         file = tmp_path / RUNS / f"{-end}.json"  # the order of the names is none of the ends
         file.touch()
         os.utime(file, (end, end))
+    (tmp_path / RUNS / "stays.json").mkdir()
+    os.utime(tmp_path / RUNS / "stays.json", (0, 0))
     remove_oldest(tmp_path)
-    assert [file.stem for file in summary_files(tmp_path)] == [str(-end) for end in range(2, 1002)]
+    left = [file.stem for file in summary_files(tmp_path)]
+    assert left == ["stays", *(str(-end) for end in range(3, 1003))]
+
+
+def test_a_summary_of_now_stays_although_the_clock_was_set_back(tmp_path: Path) -> None:
+    (tmp_path / RUNS).mkdir(parents=True)
+    for number in range(1000):
+        file = tmp_path / RUNS / f"{number}.json"
+        file.touch()
+        os.utime(file, (time.time() + 600, time.time() + 600))
+    (tmp_path / RUNS / "now.json").touch()
+    remove_oldest(tmp_path)
+    assert (tmp_path / RUNS / "now.json").exists()

@@ -7,6 +7,8 @@ block alone, in milliseconds: making the whole page takes seconds of imports. Im
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +26,10 @@ SHOWN = 12
 
 _MOST = 1000
 """Summaries that stay in the project's folder."""
+_YOUNG = 86_400.0
+"""Seconds: a summary that was written in this time stays in any case."""
+
+_logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -123,13 +129,23 @@ def summary_files(root: Path) -> list[Path]:
 
 
 def remove_oldest(root: Path) -> None:
-    """Removes all but the newest summaries, for the end of each run looks at all of them.
+    """Removes old summaries beyond the newest 1,000, for the end of each run looks at all of them.
+
+    What cannot be removed is told in the log, and fails no run.
 
     Args:
         root: The project's folder.
     """
+    now = time.time()
     for file in summary_files(root)[:-_MOST]:
-        file.unlink(missing_ok=True)
+        try:
+            # A clock that was set back makes a summary of now the oldest one.
+            if abs(now - file.stat().st_mtime) > _YOUNG:
+                file.unlink()
+        except FileNotFoundError:
+            continue  # the end of another run removed it
+        except OSError as error:
+            _logger.warning("an old summary stays: %s", error)
 
 
 def _parts(root: Path, run_id: str) -> tuple[str, list[Row], str] | None:

@@ -136,7 +136,6 @@ class SummarizingOperator(BaseOperator):
         if folder:
             path = folder / RUNS / f"{summary.run_id}.json"
             write_whole(path, json.dumps(summary.to_dict(), indent=2) + "\n")
-            remove_oldest(folder)
         return summary
 
     def _account(self, context: Context, overrides: Sequence[str]) -> tuple[str, ...]:
@@ -192,6 +191,8 @@ class SummaryOperator(SummarizingOperator):
         workspace.remove()
         for place in sweep(workspace.places, context["ti"]):
             self.log.info("removed the workspace %s of a run that is over", place)
+        if shared:
+            remove_oldest(Path(self.root))
         if summary.failures:
             raise AirflowFailException(f"failed: {', '.join(summary.failures)}")
         if states.get(self.dashboard) == "skipped":
