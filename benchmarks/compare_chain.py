@@ -90,7 +90,7 @@ def main(repeats: int) -> None:
                     for name, kind in KINDS.items():
                         samples = table.setdefault(f"{name}, {length} stages", Samples())
                         samples.take(partial(services.seconds, f"{kind}_{length}"))
-                    # A turn takes up to seven minutes: an interruption loses no more.
+                    # A turn takes minutes: after an interruption what was measured so far is there.
                     keep("chain", table | after_change)
 
 

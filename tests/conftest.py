@@ -50,7 +50,7 @@ pytest_plugins = ["tests.kept_models", "tests.mlflow_server"] if find_spec("mlfl
 @pytest.hookimpl(optionalhook=True)  # so that pytest runs without xdist, too
 def pytest_xdist_auto_num_workers() -> int:
     """Two workers for each core: many tests wait for a process that they started."""
-    return 2 * (os.cpu_count() or 1)
+    return 2 * len(os.sched_getaffinity(0))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
