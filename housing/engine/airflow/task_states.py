@@ -14,7 +14,5 @@ def states_of(ti: RuntimeTaskInstanceProtocol) -> dict[str, str]:
     Args:
         ti: A task instance of the run.
     """
-    found: dict[str, Any] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(
-        ti.run_id, {}
-    )
+    found: dict[str, Any] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
     return {task_id: str(state or "") for task_id, state in found.items()}
